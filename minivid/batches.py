@@ -1,0 +1,177 @@
+"""Arrays and batch sequences as one thing: what `fit`, `evaluate` and `predict` loop over."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from minivid import rng
+
+__all__ = ["ArrayBatches", "Batch", "as_batches", "unpack"]
+
+
+class Batch(NamedTuple):
+    """One batch: inputs, targets, weight of each sample, and mask of the steps of its sequences."""
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+
+class ArrayBatches:
+    """Arrays cut into batches.
+
+    Parameters
+    ----------
+    data : Batch
+        All samples.
+    batch_size : int
+        Samples per batch; the last batch may be smaller.
+    shuffle : bool
+        Draw a new order for every pass, from `minivid.rng`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> batches = ArrayBatches(Batch(np.arange(5)), batch_size=2)
+    >>> [batch.x.tolist() for batch in batches]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, data: Batch, batch_size: int = 32, shuffle: bool = False):
+        if not hasattr(batch_size, "__index__") or isinstance(batch_size, bool) or batch_size < 1:
+            raise ValueError(f"batch_size must be a positive int, got {batch_size!r}")
+        self.data = data
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return -(-len(self.data.x) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = rng.generator().permutation(len(self.data.x)) if self.shuffle else np.arange(len(self.data.x))
+        for start in range(0, len(order), self.batch_size):
+            yield take(self.data, order[start : start + self.batch_size])
+
+
+def take(data: Batch, index: np.ndarray) -> Batch:
+    """Return the samples of ``data`` at ``index``."""
+    return Batch(*(None if array is None else array[index] for array in data))
+
+
+def check_arrays(x, y=None, sample_weight=None, lengths=None) -> Batch:
+    """Return the arguments as arrays of one number of samples, or raise an error that names the odd one.
+
+    Parameters
+    ----------
+    x : (N, ...) array
+    y : (N, ...) array, optional
+    sample_weight : (N,) or (N, T) array, optional
+    lengths : (N,) array of int, optional
+        How many steps of each sequence are real; the rest is padding.
+
+    Raises
+    ------
+    TypeError
+        For arrays of objects or strings.
+    ValueError
+        For no samples, or numbers of samples that differ.
+    """
+    x = _numbers(x, "x")
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"x holds no samples: its shape is {x.shape}")
+    y = None if y is None else _numbers(y, "y")
+    weight = None if sample_weight is None else _numbers(sample_weight, "sample_weight")
+    mask = None if lengths is None else _mask(_numbers(lengths, "lengths"), x)
+    for name, array in (("y", y), ("sample_weight", weight)):
+        if array is not None and (array.ndim == 0 or len(array) != len(x)):
+            raise ValueError(f"x has {len(x)} samples, but {name} has shape {array.shape}")
+    return Batch(x, y, weight, mask)
+
+
+def _numbers(values, name: str) -> np.ndarray:
+    if hasattr(values, "__array__") or not hasattr(values, "__getitem__"):
+        array = values if hasattr(values, "dtype") else np.asarray(values)
+    else:
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise ValueError(
+                f"{name} is a list of samples of different shapes; pad them to one length and pass lengths=[...]"
+            ) from None
+    if array.dtype.kind not in "fiub":
+        hint = "; turn labels into numbers first" if array.dtype.kind in "US" and name == "y" else ""
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}{hint}")
+    return array
+
+
+def _mask(lengths: np.ndarray, x: np.ndarray) -> np.ndarray:
+    if x.ndim < 3 or lengths.shape != x.shape[:1]:
+        raise ValueError(f"lengths needs one number per sequence (N, T, ...): got {lengths.shape} for x {x.shape}")
+    if lengths.min() < 0 or lengths.max() > x.shape[1]:
+        raise ValueError(f"lengths must be in 0..{x.shape[1]}, got {lengths.min()}..{lengths.max()}")
+    return np.arange(x.shape[1]) < lengths[:, None]  # (N, T)
+
+
+def is_sequence_of_batches(x) -> bool:
+    """Whether ``x`` is an object with batches, such as a ClipSequence, rather than an array or a list."""
+    return hasattr(x, "__getitem__") and hasattr(x, "__len__") and not hasattr(x, "dtype") and not isinstance(x, list | tuple)
+
+
+def as_batches(x, y=None, sample_weight=None, lengths=None, batch_size: int | None = None, shuffle: bool = False):
+    """Return something whose iteration gives batches.
+
+    Parameters
+    ----------
+    x : array or batch sequence
+        A batch sequence has a length and gives ``(x, y)`` or ``(x, y, sample_weight)`` for each index.
+    y, sample_weight, lengths, batch_size, shuffle
+        For arrays only; see `check_arrays` and `ArrayBatches`. ``batch_size`` is 32 by default.
+
+    Raises
+    ------
+    ValueError
+        If a batch sequence comes with arguments that belong to arrays, or has no batches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> len(as_batches(np.zeros((100, 3))))
+    4
+    """
+    if not is_sequence_of_batches(x):
+        data = check_arrays(x, y, sample_weight, lengths)
+        return ArrayBatches(data, 32 if batch_size is None else batch_size, shuffle)
+    if batch_size is not None:
+        raise ValueError(
+            f"batch_size={batch_size} belongs to the generator: {type(x).__name__} already comes in batches; "
+            "give it batch_size where it is made and leave it out here"
+        )
+    for name, value in (("y", y), ("sample_weight", sample_weight), ("lengths", lengths)):
+        if value is not None:
+            raise ValueError(f"{name} comes with the batches of {type(x).__name__}; leave {name}= out")
+    if len(x) == 0:
+        raise ValueError(f"{type(x).__name__} has no batches")
+    return x
+
+
+def unpack(batch) -> Batch:
+    """Return what a batch sequence gave as a `Batch`.
+
+    Parameters
+    ----------
+    batch : Batch, array, (x, y) or (x, y, sample_weight)
+
+    Raises
+    ------
+    TypeError
+        For tuples of another length.
+    """
+    if isinstance(batch, Batch):
+        return batch
+    if not isinstance(batch, tuple):
+        return check_arrays(batch)
+    if not 1 <= len(batch) <= 3:
+        raise TypeError(f"a batch is x, (x, y) or (x, y, sample_weight); got a tuple of {len(batch)}")
+    return check_arrays(*batch)

@@ -1,0 +1,63 @@
+"""Max-pooling layer: cache around `minivid.ops.maxpool2d`."""
+
+from minivid.layers.base import Layer, Shape, require_rank
+from minivid.ops.maxpool2d import maxpool2d_backward, maxpool2d_forward
+from minivid.ops.window import pair, window_of
+
+__all__ = ["MaxPool2D", "MaxPooling2D"]
+
+
+class MaxPooling2D(Layer):
+    """The largest value under a sliding window, channel by channel, (maxpool2d.1).
+
+    Parameters
+    ----------
+    pool_size : int or (int, int)
+        Size of the window, in pixels.
+    strides : int or (int, int), optional
+        Step of the window; by default its size.
+    padding : {"valid", "same"}, int, or ((top, bottom), (left, right))
+        Rows and columns of minus infinity around the image.
+    **layer
+        ``input_shape`` (H, W, C), ``name``: see `Layer`.
+
+    Notes
+    -----
+    Input (N, H, W, C), output (N, OH, OW, C). The first maximum of a window, row by row, gets the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MaxPooling2D(2)(np.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
+    """
+
+    def __init__(self, pool_size=2, strides=None, padding="valid", **layer):
+        super().__init__(**layer)
+        self.pool_size = pair(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else pair(strides, "strides")
+        self.padding = padding
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        require_rank(self, input_shape, 4, "(batch, height, width, channels)")
+        win = window_of(input_shape[1:3], self.pool_size, self.strides, self.padding)
+        return (None, win.OH, win.OW, input_shape[3])
+
+    def forward(self, x, training: bool = False, mask=None):
+        self.x_shape = x.shape
+        y, self.offset = maxpool2d_forward(x, self.pool_size, self.strides, self.padding)
+        return y
+
+    def backward(self, dy, need_dx: bool = True):
+        return maxpool2d_backward(dy, self.offset, self.x_shape, self.pool_size, self.strides, self.padding)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "pool_size": list(self.pool_size),
+            "strides": list(self.strides),
+            "padding": self.padding,
+        }
+
+
+MaxPool2D = MaxPooling2D

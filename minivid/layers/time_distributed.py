@@ -1,0 +1,83 @@
+"""TimeDistributed: one layer, or a stack of layers, for every frame of a clip."""
+
+from minivid.layers.base import Layer, Shape
+
+__all__ = ["TimeDistributed"]
+
+
+class TimeDistributed(Layer):
+    """Apply a layer to every time step alike: frames are folded into the batch axis and back.
+
+    Parameters
+    ----------
+    layer : Layer or Sequential
+        What is applied to each step; its weights are shared by all steps.
+    **options
+        ``input_shape`` (T, ...), ``name``: see `Layer`.
+
+    Notes
+    -----
+    Input (N, T, ...), output (N, T, ...). A mask passes through to the layers behind (Keras drops it here); the
+    layer inside sees all frames, padded ones too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minivid.layers import Conv2D
+    >>> TimeDistributed(Conv2D(8, 3))(np.zeros((2, 16, 32, 32, 3), dtype=np.float32)).shape
+    (2, 16, 30, 30, 8)
+    """
+
+    def __init__(self, layer, **options):
+        super().__init__(**options)
+        if not hasattr(layer, "forward") or not hasattr(layer, "backward"):
+            raise TypeError(f"TimeDistributed wraps a layer or a model, got {layer!r}")
+        self.layer = layer
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 3:
+            raise ValueError(f"layer {self.name!r}: TimeDistributed takes (batch, time, ...), got {input_shape}")
+        inner = self.layer.compute_output_shape((None, *input_shape[2:]))
+        return (None, input_shape[1], *inner[1:])
+
+    def create_weights(self, input_shape: Shape) -> None:
+        if self.layer.dtype is None:
+            self.layer.dtype = self.dtype
+        self.layer.build((None, *input_shape[2:]))
+        self.params, self.grads, self.state = self.layer.params, self.layer.grads, self.layer.state
+
+    def forward(self, x, training: bool = False, mask=None):
+        self.N, self.T = x.shape[:2]
+        return self._unfold(self.layer(self._fold(x), training=training))
+
+    def backward(self, dy, need_dx: bool = True):
+        return self._unfold(self.layer.backward(self._fold(dy), need_dx))
+
+    @property
+    def trainable_params(self) -> dict:
+        """The weights of the layer inside that an optimizer may change."""
+        return self.layer.trainable_params if self.trainable else {}
+
+    @property
+    def activation(self):
+        """The activation of the layer inside, if it has one."""
+        return getattr(self.layer, "activation", None)
+
+    @property
+    def logits(self):
+        """The logits of the layer inside, (N, T, ...)."""
+        return self._unfold(self.layer.logits)
+
+    def backward_logits(self, dlogits, need_dx: bool = True):
+        """Run `backward` from the gradient with respect to the logits."""
+        return self._unfold(self.layer.backward_logits(self._fold(dlogits), need_dx))
+
+    def _fold(self, x):
+        return x.reshape(self.N * self.T, *x.shape[2:])
+
+    def _unfold(self, y):
+        return None if y is None else y.reshape(self.N, self.T, *y.shape[1:])
+
+    def get_config(self) -> dict:
+        inner = {"class_name": type(self.layer).__name__, "config": self.layer.get_config()}
+        return super().get_config() | {"layer": inner}

@@ -1,0 +1,426 @@
+"""Activation functions: ReLU, tanh and sigmoid element by element, softmax along the last axis.
+
+    y = max(x, 0)                               (relu.1)       dx = dy where y > 0, else 0            (relu.2)
+    y = tanh x                                  (tanh.1)       dx = dy · (1 − y²)                     (tanh.2)
+    y = 1 / (1 + e⁻ˣ)                           (sigmoid.1)    dx = dy · y · (1 − y)                  (sigmoid.2)
+    y_k = e^(x_k − μ) / Σ_l e^(x_l − μ)         (softmax.1)    dx_k = y_k · (dy_k − Σ_l dy_l · y_l)   (softmax.3)
+    μ = max_k x_k                               (softmax.2)
+
+    x, y, dy, dx   any shape; for softmax (..., K), one distribution over K classes per row
+
+Every backward pass needs the output y alone, so y is all that forward saves. docs/ops/activations.md derives
+the gradients.
+"""
+
+import math
+
+import numpy as np
+from numba import prange
+
+from minivid.backend import Op
+from minivid.jit import compiled
+
+__all__ = [
+    "relu_backward",
+    "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_forward",
+    "tanh_backward",
+    "tanh_forward",
+]
+
+_CHUNK = 4096  # elements that one thread takes at a time, whatever the number of threads
+
+
+def _check_upstream(dy, y) -> None:
+    if dy.shape != y.shape:
+        raise ValueError(f"dy has shape {dy.shape}, but the output y of this activation has {y.shape}")
+
+
+def _check_classes(x) -> None:
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"softmax takes (..., K) with at least one class, got shape {x.shape}")
+
+
+# --- reference: the equations; signs and maxima are those of the real part --------------------------------
+
+
+def relu_forward_reference(x: np.ndarray) -> np.ndarray:
+    """Set negative numbers to zero, equation (relu.1).
+
+    Parameters
+    ----------
+    x : array
+        Any shape.
+
+    Returns
+    -------
+    y : array
+        Shape and dtype of x; NaN stays NaN.
+
+    Notes
+    -----
+    Nair & Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_forward(np.array([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
+    return np.where(x.real <= 0, 0, x)  # (relu.1)
+
+
+def relu_backward_reference(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Gradient of the loss with respect to the input of a ReLU, equation (relu.2).
+
+    Parameters
+    ----------
+    dy : array
+        Gradient with respect to the output.
+    y : array
+        Output of the forward pass.
+
+    Returns
+    -------
+    dx : array
+        Zero where y is zero, the kink included.
+
+    Raises
+    ------
+    ValueError
+        If dy and y have different shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_backward(np.array([5.0, 7.0]), np.array([0.0, 2.0]))
+    array([0., 7.])
+    """
+    _check_upstream(dy, y)
+    return np.where(y.real > 0, dy, 0)  # (relu.2)
+
+
+def tanh_forward_reference(x: np.ndarray) -> np.ndarray:
+    """Squash numbers into (−1, 1), equation (tanh.1).
+
+    Parameters
+    ----------
+    x : array
+        Any shape.
+
+    Returns
+    -------
+    y : array
+        Shape and dtype of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tanh_forward(np.array([-100.0, 0.0, 100.0]))
+    array([-1.,  0.,  1.])
+    """
+    return np.tanh(x)  # (tanh.1)
+
+
+def tanh_backward_reference(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Gradient of the loss with respect to the input of a tanh, equation (tanh.2).
+
+    Parameters
+    ----------
+    dy : array
+        Gradient with respect to the output.
+    y : array
+        Output of the forward pass.
+
+    Returns
+    -------
+    dx : array
+
+    Raises
+    ------
+    ValueError
+        If dy and y have different shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tanh_backward(np.array([2.0]), np.array([0.5]))
+    array([1.5])
+    """
+    _check_upstream(dy, y)
+    return dy * (1 - y * y)  # (tanh.2)
+
+
+def sigmoid_forward_reference(x: np.ndarray) -> np.ndarray:
+    """Squash numbers into (0, 1), equation (sigmoid.1).
+
+    Parameters
+    ----------
+    x : array
+        Any shape and size: nothing overflows, and small probabilities keep their digits.
+
+    Returns
+    -------
+    y : array
+        Shape and dtype of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sigmoid_forward(np.array([0.0, -100.0, 1e4]))
+    array([5.00000000e-01, 3.72007598e-44, 1.00000000e+00])
+    """
+    e = np.exp(np.where(x.real < 0, x, -x))  # at most 1
+    return np.where(x.real < 0, e, 1) / (1 + e)  # (sigmoid.1), times eˣ/eˣ where x < 0
+
+
+def sigmoid_backward_reference(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Gradient of the loss with respect to the input of a sigmoid, equation (sigmoid.2).
+
+    Parameters
+    ----------
+    dy : array
+        Gradient with respect to the output.
+    y : array
+        Output of the forward pass.
+
+    Returns
+    -------
+    dx : array
+
+    Raises
+    ------
+    ValueError
+        If dy and y have different shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sigmoid_backward(np.array([8.0]), np.array([0.25]))
+    array([1.5])
+    """
+    _check_upstream(dy, y)
+    return dy * y * (1 - y)  # (sigmoid.2)
+
+
+def softmax_forward_reference(x: np.ndarray) -> np.ndarray:
+    """Turn scores into probabilities along the last axis, equation (softmax.1).
+
+    Parameters
+    ----------
+    x : (..., K) array
+        Scores (logits) of K classes. Minus infinity rules a class out; a row with plus infinity gives NaN.
+
+    Returns
+    -------
+    y : (..., K) array
+        Positive numbers that sum to one in every row.
+
+    Raises
+    ------
+    ValueError
+        If there is no class axis, or it is empty.
+
+    Notes
+    -----
+    Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax_forward(np.array([[0.0, 0.0], [1e4, 0.0]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    _check_classes(x)
+    e = np.exp(x - x.real.max(axis=-1, keepdims=True))  # (softmax.2): no exponent above 0
+    return e / e.sum(axis=-1, keepdims=True)  # (softmax.1)
+
+
+def softmax_backward_reference(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Gradient of the loss with respect to the input of a softmax, equation (softmax.3).
+
+    Parameters
+    ----------
+    dy : (..., K) array
+        Gradient with respect to the output.
+    y : (..., K) array
+        Output of the forward pass.
+
+    Returns
+    -------
+    dx : (..., K) array
+        Every row sums to zero.
+
+    Raises
+    ------
+    ValueError
+        If dy and y have different shapes, or there is no class axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax_backward(np.array([8.0, 0.0]), np.array([0.25, 0.75]))
+    array([ 1.5, -1.5])
+    """
+    _check_classes(y)
+    _check_upstream(dy, y)
+    return y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # (softmax.3)
+
+
+# --- CPU: the same loops, compiled ------------------------------------------------------------------------
+
+
+def _elementwise(kernel, *arrays):
+    """Run a compiled loop over the elements of arrays of one shape; return what it wrote."""
+    dtype = _real_dtype(*arrays)
+    out = np.empty(arrays[0].shape, dtype=dtype)
+    kernel(*(np.ascontiguousarray(a, dtype=dtype).reshape(-1) for a in arrays), out.reshape(-1))
+    return out
+
+
+def _by_rows(kernel, *arrays):
+    """Run a compiled loop over the rows (last axes) of arrays of one shape; return what it wrote."""
+    dtype = _real_dtype(*arrays)
+    out = np.empty(arrays[0].shape, dtype=dtype)
+    rows = -1, out.shape[-1]
+    kernel(*(np.ascontiguousarray(a, dtype=dtype).reshape(rows) for a in arrays), out.reshape(rows))
+    return out
+
+
+def _real_dtype(*arrays):
+    dtype = np.result_type(*arrays)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"activations take float32 or float64, got {dtype}; write x.astype('float32')")
+    return dtype
+
+
+def relu_forward_loops(x):
+    """See `relu_forward`."""
+    return _elementwise(_relu_forward, x)
+
+
+@compiled
+def _relu_forward(x, y):
+    for chunk in prange(-(-x.size // _CHUNK)):
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, x.size)):
+            y[i] = 0.0 if x[i] <= 0.0 else x[i]  # (relu.1)
+
+
+def relu_backward_loops(dy, y):
+    """See `relu_backward`."""
+    _check_upstream(dy, y)
+    return _elementwise(_relu_backward, dy, y)
+
+
+@compiled
+def _relu_backward(dy, y, dx):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size)):
+            dx[i] = dy[i] if y[i] > 0.0 else 0.0  # (relu.2)
+
+
+def tanh_forward_loops(x):
+    """See `tanh_forward`."""
+    return _elementwise(_tanh_forward, x)
+
+
+@compiled
+def _tanh_forward(x, y):
+    for chunk in prange(-(-x.size // _CHUNK)):
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, x.size)):
+            y[i] = math.tanh(x[i])  # (tanh.1)
+
+
+def tanh_backward_loops(dy, y):
+    """See `tanh_backward`."""
+    _check_upstream(dy, y)
+    return _elementwise(_tanh_backward, dy, y)
+
+
+@compiled
+def _tanh_backward(dy, y, dx):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size)):
+            dx[i] = dy[i] * (1.0 - y[i] * y[i])  # (tanh.2)
+
+
+def sigmoid_forward_loops(x):
+    """See `sigmoid_forward`."""
+    return _elementwise(_sigmoid_forward, x)
+
+
+@compiled
+def _sigmoid_forward(x, y):
+    for chunk in prange(-(-x.size // _CHUNK)):
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, x.size)):
+            e = math.exp(-abs(x[i]))
+            y[i] = (e if x[i] < 0.0 else 1.0) / (1.0 + e)  # (sigmoid.1)
+
+
+def sigmoid_backward_loops(dy, y):
+    """See `sigmoid_backward`."""
+    _check_upstream(dy, y)
+    return _elementwise(_sigmoid_backward, dy, y)
+
+
+@compiled
+def _sigmoid_backward(dy, y, dx):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size)):
+            dx[i] = dy[i] * y[i] * (1.0 - y[i])  # (sigmoid.2)
+
+
+def softmax_forward_loops(x):
+    """See `softmax_forward`."""
+    _check_classes(x)
+    return _by_rows(_softmax_forward, x)
+
+
+@compiled
+def _softmax_forward(x, y):
+    M, K = x.shape
+    for m in prange(M):  # one thread owns a row
+        largest = x[m, 0]
+        for k in range(1, K):
+            largest = max(largest, x[m, k])  # (softmax.2)
+        total = 0.0
+        for k in range(K):
+            y[m, k] = math.exp(x[m, k] - largest)
+            total += y[m, k]
+        for k in range(K):
+            y[m, k] /= total  # (softmax.1)
+
+
+def softmax_backward_loops(dy, y):
+    """See `softmax_backward`."""
+    _check_classes(y)
+    _check_upstream(dy, y)
+    return _by_rows(_softmax_backward, dy, y)
+
+
+@compiled
+def _softmax_backward(dy, y, dx):
+    M, K = y.shape
+    for m in prange(M):  # one thread owns a row
+        mean = 0.0
+        for k in range(K):
+            mean += dy[m, k] * y[m, k]
+        for k in range(K):
+            dx[m, k] = y[m, k] * (dy[m, k] - mean)  # (softmax.3)
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+relu_forward = Op(reference=relu_forward_reference, loops=relu_forward_loops, cpu=relu_forward_loops)
+relu_backward = Op(reference=relu_backward_reference, loops=relu_backward_loops, cpu=relu_backward_loops)
+# NumPy's tanh takes several numbers per instruction, which the compiled loop does not yet.
+tanh_forward = Op(reference=tanh_forward_reference, loops=tanh_forward_loops, cpu=tanh_forward_reference)
+tanh_backward = Op(reference=tanh_backward_reference, loops=tanh_backward_loops, cpu=tanh_backward_loops)
+sigmoid_forward = Op(reference=sigmoid_forward_reference, loops=sigmoid_forward_loops, cpu=sigmoid_forward_loops)
+sigmoid_backward = Op(reference=sigmoid_backward_reference, loops=sigmoid_backward_loops, cpu=sigmoid_backward_loops)
+softmax_forward = Op(reference=softmax_forward_reference, loops=softmax_forward_loops, cpu=softmax_forward_loops)
+softmax_backward = Op(reference=softmax_backward_reference, loops=softmax_backward_loops, cpu=softmax_backward_loops)

@@ -1,0 +1,346 @@
+"""Two-dimensional convolution of images with channels last.
+
+    y[n,i,j,f]  = b[f] + Σ_k Σ_l Σ_c x[n, i·SH + k·DH − top, j·SW + l·DW − left, c] · w[k,l,c,f]   (conv2d.1)
+    dx[n,r,s,c] = Σ_k Σ_l Σ_f dy[n,i,j,f] · w[k,l,c,f]                                             (conv2d.2)
+                  over the taps and positions with i·SH + k·DH − top = r and j·SW + l·DW − left = s
+    dw[k,l,c,f] = Σ_n Σ_i Σ_j x[n, i·SH + k·DH − top, j·SW + l·DW − left, c] · dy[n,i,j,f]         (conv2d.3)
+    db[f]       = Σ_n Σ_i Σ_j dy[n,i,j,f]                                                          (conv2d.4)
+
+where x is zero outside the image. This is cross-correlation, as in every deep-learning library: a true
+convolution is the same with the kernel flipped.
+
+    x   (N, H, W, C)      images            w   (KH, KW, C, F)    one kernel per filter f
+    y   (N, OH, OW, F)    feature maps      b   (F,)              one bias per filter
+
+(OH, OW) and the padding follow from (window.1) to (window.4). docs/ops/conv2d.md derives the gradients.
+"""
+
+import numpy as np
+from numba import prange
+
+from minivid.backend import Op
+from minivid.jit import PIECES, compiled
+from minivid.ops.window import Padding, Window, window_of
+
+__all__ = ["conv2d_backward", "conv2d_backward_input", "conv2d_backward_weights", "conv2d_forward"]
+
+
+def _conv2d_window(x_shape, w_shape, strides, padding, dilation) -> Window:
+    """Check the shapes of x and w against each other and return the window."""
+    if len(x_shape) != 4 or len(w_shape) != 4:
+        raise ValueError(
+            f"conv2d takes x (N, H, W, C) and w (KH, KW, C, F), got {tuple(x_shape)} and {tuple(w_shape)}"
+        )
+    if x_shape[3] != w_shape[2]:
+        raise ValueError(
+            f"x has {x_shape[3]} channels (last axis of {tuple(x_shape)}), "
+            f"but the kernel {tuple(w_shape)} takes {w_shape[2]} (axis 2)"
+        )
+    return window_of(x_shape[1:3], w_shape[:2], strides, padding, dilation)
+
+
+# --- reference: the equations, tap by tap ----------------------------------------------------------------
+
+
+def conv2d_forward_reference(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    strides: int | tuple[int, int] = 1,
+    padding: Padding = "valid",
+    dilation: int | tuple[int, int] = 1,
+) -> np.ndarray:
+    """Convolve images with a bank of filters, equation (conv2d.1).
+
+    Parameters
+    ----------
+    x : (N, H, W, C) array
+        Images.
+    w : (KH, KW, C, F) array
+        Kernels.
+    b : (F,) array, optional
+        Biases; none means zero.
+    strides, dilation : int or (int, int)
+        Step of the window and distance of its taps, in pixels.
+    padding : {"valid", "same"}, int, or ((top, bottom), (left, right))
+        Rows and columns of zeros around the image.
+
+    Returns
+    -------
+    y : (N, OH, OW, F) array
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, or the window does not fit the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> w = np.ones((2, 2, 1, 1))
+    >>> conv2d_forward(x, w)[0, :, :, 0]
+    array([[ 8., 12.],
+           [20., 24.]])
+    """
+    win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
+    N, H, W, _ = x.shape
+    y = np.zeros((N, win.OH, win.OW, w.shape[3]), dtype=np.result_type(x, w))
+    for i, j, k, l, r, s in _taps_inside(win, H, W):
+        y[:, i, j] += x[:, r, s] @ w[k, l]  # (conv2d.1)
+    return y if b is None else y + b
+
+
+def conv2d_backward_input_reference(
+    dy: np.ndarray,
+    w: np.ndarray,
+    x_shape: tuple[int, int, int, int],
+    strides: int | tuple[int, int] = 1,
+    padding: Padding = "valid",
+    dilation: int | tuple[int, int] = 1,
+) -> np.ndarray:
+    """Gradient of the loss with respect to the input of a convolution, equation (conv2d.2).
+
+    Parameters
+    ----------
+    dy : (N, OH, OW, F) array
+        Gradient with respect to the output.
+    w : (KH, KW, C, F) array
+        Kernels.
+    x_shape : (N, H, W, C)
+        Shape of the input (several input sizes give one output size).
+    strides, padding, dilation
+        As in the forward pass.
+
+    Returns
+    -------
+    dx : (N, H, W, C) array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv2d_backward_input(np.ones((1, 1, 2, 1)), np.full((1, 2, 1, 1), 3.0), (1, 1, 3, 1)).ravel()
+    array([3., 6., 3.])
+    """
+    win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
+    _check_dy(dy, x_shape, w.shape, win)
+    dx = np.zeros(x_shape, dtype=np.result_type(dy, w))
+    for i, j, k, l, r, s in _taps_inside(win, *x_shape[1:3]):
+        dx[:, r, s] += dy[:, i, j] @ w[k, l].T  # (conv2d.2)
+    return dx
+
+
+def conv2d_backward_weights_reference(
+    dy: np.ndarray,
+    x: np.ndarray,
+    w_shape: tuple[int, int, int, int],
+    strides: int | tuple[int, int] = 1,
+    padding: Padding = "valid",
+    dilation: int | tuple[int, int] = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of the loss with respect to kernels and biases, equations (conv2d.3) and (conv2d.4).
+
+    Parameters
+    ----------
+    dy : (N, OH, OW, F) array
+        Gradient with respect to the output.
+    x : (N, H, W, C) array
+        Input of the forward pass.
+    w_shape : (KH, KW, C, F)
+        Shape of the kernels.
+    strides, padding, dilation
+        As in the forward pass.
+
+    Returns
+    -------
+    dw : (KH, KW, C, F) array
+    db : (F,) array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, dy = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 3, 1), np.ones((1, 1, 2, 1))
+    >>> dw, db = conv2d_backward_weights(dy, x, w_shape=(1, 2, 1, 1))
+    >>> dw.ravel(), db
+    (array([3., 6.]), array([2.]))
+    """
+    win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
+    _check_dy(dy, x.shape, w_shape, win)
+    dw = np.zeros(w_shape, dtype=np.result_type(dy, x))
+    for i, j, k, l, r, s in _taps_inside(win, *x.shape[1:3]):
+        dw[k, l] += x[:, r, s].T @ dy[:, i, j]  # (conv2d.3)
+    return dw, dy.sum(axis=(0, 1, 2))  # (conv2d.4)
+
+
+def _taps_inside(win: Window, H: int, W: int):
+    """Yield every position (i, j), tap (k, l) and the pixel (r, s) under it that lies inside the image."""
+    for i, j, k, l in np.ndindex(win.OH, win.OW, win.KH, win.KW):
+        r = i * win.SH + k * win.DH - win.top  # (window.4)
+        s = j * win.SW + l * win.DW - win.left
+        if 0 <= r < H and 0 <= s < W:
+            yield i, j, k, l, r, s
+
+
+def _check_dy(dy, x_shape, w_shape, win: Window) -> None:
+    expected = (x_shape[0], win.OH, win.OW, w_shape[3])
+    if dy.shape != expected:
+        raise ValueError(f"dy has shape {dy.shape}, but the output of this convolution has {expected}")
+
+
+# --- CPU: the same loops, compiled; the innermost runs over contiguous channels --------------------------
+
+
+def conv2d_forward_loops(x, w, b=None, strides=1, padding="valid", dilation=1):
+    """See `conv2d_forward`."""
+    win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
+    y = np.empty((x.shape[0], win.OH, win.OW, w.shape[3]), dtype=np.result_type(x, w))
+    b = np.zeros(w.shape[3], dtype=y.dtype) if b is None else b
+    _forward(*(np.ascontiguousarray(a, dtype=y.dtype) for a in (x, w, b)), win, y)
+    return y
+
+
+@compiled
+def _forward(x, w, b, win, y):
+    _, H, W, C = x.shape
+    N, OH, OW, F = y.shape
+    for row in prange(N * OH):  # one thread owns a row of outputs
+        n, i = row // OH, row % OH
+        for j in range(OW):
+            for f in range(F):
+                y[n, i, j, f] = b[f]
+            for k in range(win.KH):
+                r = i * win.SH + k * win.DH - win.top  # (window.4)
+                if r < 0 or r >= H:
+                    continue
+                for l in range(win.KW):
+                    s = j * win.SW + l * win.DW - win.left
+                    if s < 0 or s >= W:
+                        continue
+                    for c in range(C):
+                        for f in range(F):
+                            y[n, i, j, f] += x[n, r, s, c] * w[k, l, c, f]  # (conv2d.1)
+
+
+def conv2d_backward_input_loops(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`."""
+    win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
+    _check_dy(dy, x_shape, w.shape, win)
+    dx = np.zeros(x_shape, dtype=np.result_type(dy, w))
+    w_turned = np.ascontiguousarray(w.transpose(0, 1, 3, 2), dtype=dx.dtype)  # (KH, KW, F, C)
+    _backward_input(np.ascontiguousarray(dy, dtype=dx.dtype), w_turned, win, dx)
+    return dx
+
+
+@compiled
+def _backward_input(dy, w_turned, win, dx):
+    _, OH, OW, F = dy.shape
+    N, H, W, C = dx.shape
+    for row in prange(N * H):  # a gather: one thread owns a row of dx, so no two add to one element
+        n, r = row // H, row % H
+        for k in range(win.KH):
+            step = r + win.top - k * win.DH  # (window.4) solved for i
+            i = step // win.SH
+            if step < 0 or step % win.SH != 0 or i >= OH:
+                continue
+            for j in range(OW):
+                for l in range(win.KW):
+                    s = j * win.SW + l * win.DW - win.left
+                    if s < 0 or s >= W:
+                        continue
+                    for f in range(F):
+                        for c in range(C):
+                            dx[n, r, s, c] += dy[n, i, j, f] * w_turned[k, l, f, c]  # (conv2d.2)
+
+
+def conv2d_backward_weights_loops(dy, x, w_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_weights`."""
+    win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
+    _check_dy(dy, x.shape, w_shape, win)
+    dtype = np.result_type(dy, x)
+    dw = np.zeros((PIECES, *w_shape), dtype=dtype)
+    db = np.zeros((PIECES, w_shape[3]), dtype=dtype)
+    _backward_weights(
+        np.ascontiguousarray(dy, dtype=dtype), np.ascontiguousarray(x, dtype=dtype), win, dw, db
+    )
+    return dw.sum(axis=0), db.sum(axis=0)
+
+
+@compiled
+def _backward_weights(dy, x, win, dw, db):
+    _, H, W, C = x.shape
+    N, OH, OW, F = dy.shape
+    for piece in prange(PIECES):  # each piece of the output rows sums into a gradient of its own
+        for row in range(piece * N * OH // PIECES, (piece + 1) * N * OH // PIECES):
+            n, i = row // OH, row % OH
+            for j in range(OW):
+                for f in range(F):
+                    db[piece, f] += dy[n, i, j, f]  # (conv2d.4)
+            for k in range(win.KH):
+                r = i * win.SH + k * win.DH - win.top  # (window.4)
+                if r < 0 or r >= H:
+                    continue
+                for l in range(win.KW):
+                    for j in range(OW):
+                        s = j * win.SW + l * win.DW - win.left
+                        if s < 0 or s >= W:
+                            continue
+                        for c in range(C):
+                            for f in range(F):
+                                dw[piece, k, l, c, f] += x[n, r, s, c] * dy[n, i, j, f]  # (conv2d.3)
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+conv2d_forward = Op(reference=conv2d_forward_reference, loops=conv2d_forward_loops, cpu=conv2d_forward_loops)
+conv2d_backward_input = Op(
+    reference=conv2d_backward_input_reference,
+    loops=conv2d_backward_input_loops,
+    cpu=conv2d_backward_input_loops,
+)
+conv2d_backward_weights = Op(
+    reference=conv2d_backward_weights_reference,
+    loops=conv2d_backward_weights_loops,
+    cpu=conv2d_backward_weights_loops,
+)
+
+
+def conv2d_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    strides: int | tuple[int, int] = 1,
+    padding: Padding = "valid",
+    dilation: int | tuple[int, int] = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All three gradients of a convolution, equations (conv2d.2) to (conv2d.4).
+
+    Parameters
+    ----------
+    dy : (N, OH, OW, F) array
+        Gradient with respect to the output.
+    x : (N, H, W, C) array
+        Input of the forward pass.
+    w : (KH, KW, C, F) array
+        Kernels of the forward pass.
+    strides, padding, dilation
+        As in the forward pass.
+
+    Returns
+    -------
+    dx : (N, H, W, C) array
+    dw : (KH, KW, C, F) array
+    db : (F,) array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1))
+    >>> dx, dw, db = conv2d_backward(conv2d_forward(x, w), x, w)
+    >>> dx[0, :, :, 0]
+    array([[ 4.,  8.,  4.],
+           [ 8., 16.,  8.],
+           [ 4.,  8.,  4.]])
+    """
+    dx = conv2d_backward_input(dy, w, x.shape, strides, padding, dilation)
+    dw, db = conv2d_backward_weights(dy, x, w.shape, strides, padding, dilation)
+    return dx, dw, db

@@ -1,0 +1,315 @@
+"""Gated recurrent unit: a recurrent network with two gates and no separate cell state.
+
+    a_t  = x_t W + b[0]                            (gru.1)      columns of W, R and b in three slots: z, r, h~
+    g_t  = h_{t−1} R + b[1]                        (gru.2)
+    z_t  = σ(a_t + g_t of slot z)                  (gru.3)      update gate: what to keep
+    r_t  = σ(a_t + g_t of slot r)                  (gru.4)      reset gate: what the candidate may see
+    h~_t = tanh(a_t + r_t ∘ g_t of slot h~)        (gru.5)      candidate
+    h_t  = z_t ∘ h_{t−1} + (1 − z_t) ∘ h~_t        (gru.6)
+    h_t  = h_{t−1}   where the mask is False       (recurrent.2)
+
+The reset gate acts after the product with R (Keras: ``reset_after=True``), so that one product serves all slots.
+
+    δh_t = dh_t + δh_{t+1} ∘ z_{t+1} + dg_{t+1} Rᵀ           (gru.7)    dh_t alone at t = T
+    da_t of slot z  = δh_t ∘ (h_{t−1} − h~_t) ∘ z_t ∘ (1 − z_t)                       (gru.8)
+    da_t of slot h~ = δh_t ∘ (1 − z_t) ∘ (1 − h~_t²)                                  (gru.9)
+    da_t of slot r  = (da_t of slot h~) ∘ (g_t of slot h~) ∘ r_t ∘ (1 − r_t)          (gru.10)
+    dg_t = da_t, but in slot h~ (da_t of slot h~) ∘ r_t                               (gru.11)
+    dx_t = da_t Wᵀ                                           (gru.12)
+    dW   = Σ_t x_tᵀ da_t                                     (gru.13)
+    dR   = Σ_t h_{t−1}ᵀ dg_t                                 (gru.14)
+    db   = (Σ_t Σ_n da_t, Σ_t Σ_n dg_t)                      (gru.15)
+    dh_0 = δh_1 ∘ z_1 + dg_1 Rᵀ                              (gru.16)
+
+for t = 1..T; step t is stored at index t−1. At a masked step da_t = dg_t = 0, and δh_t goes on to h_{t−1} as it
+is (recurrent.5).
+
+    x   (N, T, D)     sequences          W   (D, 3U)   kernel
+    h   (N, T, U)     hidden states      R   (U, 3U)   recurrent_kernel
+    h_0 (N, U)        initial state      b   (2, 3U)   bias: of the input in row 0, recurrent in row 1
+
+docs/ops/gru.md derives the gradients.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from minivid.backend import Op
+from minivid.jit import PIECES, compiled
+from minivid.ops.activations import sigmoid_forward_reference as sigmoid
+from minivid.ops.matmul import matmul_loops
+from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
+
+__all__ = ["GRUCache", "gru_backward", "gru_forward"]
+
+
+class GRUCache(NamedTuple):
+    """What the forward pass of a GRU saves, the same in every implementation; zeros at masked steps.
+
+    Attributes
+    ----------
+    gates : (N, T, 3U) array
+        z, r and h~ of every step, after their nonlinearities.
+    g_h : (N, T, U) array
+        Slot h~ of g, equation (gru.2): what the reset gate multiplies.
+    """
+
+    gates: np.ndarray
+    g_h: np.ndarray
+
+
+# --- reference: the equations, step by step --------------------------------------------------------------
+
+
+def gru_forward_reference(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    recurrent_kernel: np.ndarray,
+    bias: np.ndarray | None = None,
+    h0: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> tuple[np.ndarray, GRUCache]:
+    """Run a GRU over sequences, equations (gru.1) to (gru.6).
+
+    Parameters
+    ----------
+    x : (N, T, D) array
+        Sequences.
+    kernel : (D, 3U) array
+        Weights of the input, in slots z, r, h~.
+    recurrent_kernel : (U, 3U) array
+        Weights of the previous hidden state, in the same slots.
+    bias : (2, 3U) array, optional
+        Biases of the input (row 0) and of the recurrent product (row 1); none means zero.
+    h0 : (N, U) array, optional
+        Initial hidden state; none means zero.
+    mask : (N, T) array of bool, optional
+        False where a step is padding and the state is kept; none means that every step is real.
+
+    Returns
+    -------
+    h : (N, T, U) array
+        Hidden states of all steps: the output.
+    cache : GRUCache
+        What the backward pass needs besides.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+
+    Notes
+    -----
+    Cho et al., arXiv:1406.1078, with the reset gate after the product; weights as in Keras (``reset_after=True``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> h, cache = gru_forward(np.ones((1, 2, 1)), np.zeros((1, 3)), np.zeros((1, 3)), h0=np.ones((1, 1)))
+    >>> h.ravel(), cache.gates[0, 0]
+    (array([0.5 , 0.25]), array([0.5, 0.5, 0. ]))
+    """
+    N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
+    check_shapes("gru", bias=(bias, (2, 3 * U)), h0=(h0, (N, U)))
+    mask = mask_or_all("gru", mask, N, T)
+    bias = or_zeros(bias, (2, 3 * U), like=x)
+    h_prev = or_zeros(h0, (N, U), like=x)
+    steps = []
+    for t in range(T):
+        real = mask[:, t, None]
+        a_z, a_r, a_h = np.split(x[:, t] @ kernel + bias[0], 3, axis=1)  # (gru.1)
+        g_z, g_r, g_h = np.split(h_prev @ recurrent_kernel + bias[1], 3, axis=1)  # (gru.2)
+        z, r = sigmoid(a_z + g_z), sigmoid(a_r + g_r)  # (gru.3), (gru.4)
+        h_tilde = np.tanh(a_h + r * g_h)  # (gru.5)
+        h_prev = np.where(real, z * h_prev + (1 - z) * h_tilde, h_prev)  # (gru.6), (recurrent.2)
+        gates = np.concatenate([z, r, h_tilde], axis=1)
+        steps.append((h_prev, np.where(real, gates, 0), np.where(real, g_h, 0)))
+    h, gates, g_h = (np.stack(arrays, axis=1) for arrays in zip(*steps, strict=True))
+    return h, GRUCache(gates, g_h)
+
+
+def gru_backward_reference(
+    dh: np.ndarray,
+    x: np.ndarray,
+    kernel: np.ndarray,
+    recurrent_kernel: np.ndarray,
+    h: np.ndarray,
+    cache: GRUCache,
+    h0: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Backpropagation through time of a GRU, equations (gru.7) to (gru.16).
+
+    Parameters
+    ----------
+    dh : (N, T, U) array
+        Gradient with respect to the hidden states of all steps; zero where a state is not used further.
+    x, kernel, recurrent_kernel, h0, mask
+        As in the forward pass.
+    h, cache
+        What the forward pass returned.
+
+    Returns
+    -------
+    dx : (N, T, D) array
+    dkernel : (D, 3U) array
+    drecurrent_kernel : (U, 3U) array
+    dbias : (2, 3U) array
+    dh0 : (N, U) array
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w, r = np.ones((1, 2, 1)), np.zeros((1, 3)), np.zeros((1, 3))
+    >>> h, cache = gru_forward(x, w, r)
+    >>> gradients = gru_backward(np.array([[[0.0], [8.0]]]), x, w, r, h, cache)
+    >>> gradients[-1]  # 8 through z = 1/2 twice
+    array([[2.]])
+    """
+    N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
+    _check_backward(dh, h, cache, h0, (N, T, U))
+    mask = mask_or_all("gru", mask, N, T)
+    h0 = or_zeros(h0, (N, U), like=h)
+    dx, dkernel, drecurrent_kernel = np.zeros_like(x), np.zeros_like(kernel), np.zeros_like(recurrent_kernel)
+    dbias = np.zeros_like(np.stack([kernel[0], kernel[0]]))
+    dh_next = np.zeros_like(h0)  # what step t+1 hands back to h_t
+    for t in reversed(range(T)):
+        real = mask[:, t, None]
+        h_prev = h[:, t - 1] if t > 0 else h0
+        z, r, h_tilde = np.split(cache.gates[:, t], 3, axis=1)
+
+        dh_t = dh[:, t] + dh_next  # (gru.7)
+        da_z = dh_t * (h_prev - h_tilde) * z * (1 - z)  # (gru.8)
+        da_h = dh_t * (1 - z) * (1 - h_tilde**2)  # (gru.9)
+        da_r = da_h * cache.g_h[:, t] * r * (1 - r)  # (gru.10)
+        da = np.where(real, np.concatenate([da_z, da_r, da_h], axis=1), 0)
+        dg = np.where(real, np.concatenate([da_z, da_r, da_h * r], axis=1), 0)  # (gru.11)
+
+        dx[:, t] = da @ kernel.T  # (gru.12)
+        dkernel += x[:, t].T @ da  # (gru.13)
+        drecurrent_kernel += h_prev.T @ dg  # (gru.14)
+        dbias += np.stack([da.sum(axis=0), dg.sum(axis=0)])  # (gru.15)
+        dh_next = np.where(real, dh_t * z + dg @ recurrent_kernel.T, dh_t)  # (gru.7), (recurrent.5)
+    return dx, dkernel, drecurrent_kernel, dbias, dh_next  # (gru.16)
+
+
+def _check_backward(dh, h, cache, h0, shape) -> None:
+    N, T, U = shape
+    check_shapes("gru", dh=(dh, shape), h=(h, shape), h0=(h0, (N, U)))
+    check_shapes("gru", gates=(cache.gates, (N, T, 3 * U)), g_h=(cache.g_h, shape))
+
+
+# --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
+
+
+def gru_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `gru_forward`."""
+    N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
+    check_shapes("gru", bias=(bias, (2, 3 * U)), h0=(h0, (N, U)))
+    mask = mask_or_all("gru", mask, N, T)
+    bias, h0 = or_zeros(bias, (2, 3 * U), like=x), or_zeros(h0, (N, U), like=x)
+    x, kernel, recurrent_kernel, bias, h0 = contiguous(x, kernel, recurrent_kernel, bias, h0)
+    gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias[0]).reshape(N, T, 3 * U)  # (gru.1)
+    h, g_h = (np.empty((N, T, U), dtype=x.dtype) for _ in range(2))
+    g = np.empty((N, 3 * U), dtype=x.dtype)
+    _forward(gates, recurrent_kernel, bias[1], h0, np.ascontiguousarray(mask), g, h, g_h)
+    return h, GRUCache(gates, g_h)
+
+
+@compiled
+def _forward(gates, recurrent_kernel, recurrent_bias, h0, mask, g, h, g_h):
+    """Walk forward in time; ``gates`` holds x W + b[0] at first and the gates at the end, ``g`` one step."""
+    N, T, U = h.shape
+    for piece in prange(PIECES):  # one thread owns some sequences and walks all their steps: no barrier
+        first, last = piece * N // PIECES, (piece + 1) * N // PIECES
+        for t in range(T):
+            for n in range(first, last):
+                for j in range(3 * U):
+                    g[n, j] = recurrent_bias[j]
+            for k in range(U):
+                row = recurrent_kernel[k]  # serves all sequences of the piece while it is in the cache
+                for n in range(first, last):
+                    g_t = g[n]
+                    h_k = h0[n, k] if t == 0 else h[n, t - 1, k]
+                    for j in range(3 * U):
+                        g_t[j] += h_k * row[j]  # (gru.2)
+            for n in range(first, last):
+                h_prev = h0[n] if t == 0 else h[n, t - 1]
+                a, g_t, h_t, g_h_t = gates[n, t], g[n], h[n, t], g_h[n, t]
+                if not mask[n, t]:
+                    for u in range(U):  # Numba loses a[:] = 0 inside this prange
+                        h_t[u], g_h_t[u] = h_prev[u], 0  # (recurrent.2)
+                        a[u] = a[U + u] = a[2 * U + u] = 0
+                    continue
+                for u in range(U):
+                    z = 1 / (1 + math.exp(-a[u] - g_t[u]))  # (gru.3)
+                    r = 1 / (1 + math.exp(-a[U + u] - g_t[U + u]))  # (gru.4)
+                    h_tilde = math.tanh(a[2 * U + u] + r * g_t[2 * U + u])  # (gru.5)
+                    h_t[u] = z * h_prev[u] + (1 - z) * h_tilde  # (gru.6)
+                    a[u], a[U + u], a[2 * U + u], g_h_t[u] = z, r, h_tilde, g_t[2 * U + u]
+
+
+def gru_backward_loops(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """See `gru_backward`."""
+    N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
+    _check_backward(dh, h, cache, h0, (N, T, U))
+    mask = mask_or_all("gru", mask, N, T)
+    h0 = or_zeros(h0, (N, U), like=h)
+    dh, x, kernel, turned, h, h0, gates, g_h = contiguous(dh, x, kernel, recurrent_kernel.T, h, h0, *cache)
+    da, dg, dh_next = np.empty_like(gates), np.empty_like(gates), np.zeros_like(h0)
+    _backward(dh, turned, gates, g_h, h, h0, np.ascontiguousarray(mask), da, dg, dh_next)
+    da, dg = da.reshape(N * T, 3 * U), dg.reshape(N * T, 3 * U)
+    dx = matmul_loops(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
+    dkernel = matmul_loops(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
+    h_prev = previous(h, h0).reshape(N * T, U)
+    drecurrent_kernel = matmul_loops(h_prev, dg, transpose_a=True)  # (gru.14)
+    dbias = np.stack([da.sum(axis=0), dg.sum(axis=0)])  # (gru.15)
+    return dx, dkernel, drecurrent_kernel, dbias, dh_next  # (gru.16)
+
+
+@compiled
+def _backward(dh, turned, gates, g_h, h, h0, mask, da, dg, dh_next):
+    """Walk back in time; ``turned`` is Rᵀ, and ``dh_next`` ends as the gradient of h_0."""
+    N, T, U = h.shape
+    for piece in prange(PIECES):  # one thread owns some sequences, as in the forward pass
+        first, last = piece * N // PIECES, (piece + 1) * N // PIECES
+        for t in range(T - 1, -1, -1):
+            for n in range(first, last):
+                h_prev = h0[n] if t == 0 else h[n, t - 1]
+                dh_t, gate, g_h_t = dh[n, t], gates[n, t], g_h[n, t]
+                da_t, dg_t, carry = da[n, t], dg[n, t], dh_next[n]
+                for u in range(U):
+                    carry[u] += dh_t[u]  # (gru.7)
+                if not mask[n, t]:
+                    for j in range(3 * U):
+                        da_t[j], dg_t[j] = 0, 0  # (recurrent.5)
+                    continue
+                for u in range(U):
+                    z, r, h_tilde = gate[u], gate[U + u], gate[2 * U + u]
+                    da_z = carry[u] * (h_prev[u] - h_tilde) * z * (1 - z)  # (gru.8)
+                    da_h = carry[u] * (1 - z) * (1 - h_tilde * h_tilde)  # (gru.9)
+                    da_r = da_h * g_h_t[u] * r * (1 - r)  # (gru.10)
+                    da_t[u], da_t[U + u], da_t[2 * U + u] = da_z, da_r, da_h
+                    dg_t[u], dg_t[U + u], dg_t[2 * U + u] = da_z, da_r, da_h * r  # (gru.11)
+                    carry[u] *= z  # (gru.7)
+            for j in range(3 * U):
+                row = turned[j]
+                for n in range(first, last):
+                    if mask[n, t]:
+                        carry, dg_j = dh_next[n], dg[n, t, j]
+                        for u in range(U):
+                            carry[u] += dg_j * row[u]  # (gru.7)
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+gru_forward = Op(reference=gru_forward_reference, loops=gru_forward_loops, cpu=gru_forward_loops)
+gru_backward = Op(reference=gru_backward_reference, loops=gru_backward_loops, cpu=gru_backward_loops)

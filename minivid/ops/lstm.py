@@ -1,0 +1,339 @@
+"""Long short-term memory: a recurrent network that decides what to keep, what to add and what to show.
+
+    z_t  = x_t W + h_{t−1} R + b          (lstm.1)      columns of W, R and b in four slots: i, f, C~, o
+    i_t  = σ(z_t of slot i)               (lstm.2)      input gate: what to add
+    f_t  = σ(z_t of slot f)               (lstm.3)      forget gate: what to keep
+    C~_t = tanh(z_t of slot C~)           (lstm.4)      candidate
+    o_t  = σ(z_t of slot o)               (lstm.5)      output gate: what to show
+    c_t  = f_t ∘ c_{t−1} + i_t ∘ C~_t     (lstm.6)
+    h_t  = o_t ∘ tanh(c_t)                (lstm.7)
+    h_t  = h_{t−1} and c_t = c_{t−1}      (recurrent.2) where the mask is False
+
+In the notation of textbooks, with a matrix of its own per gate, i_t = σ(W_xi x_t + W_hi h_{t−1} + b_i), and alike
+for f, C and o. Here sequences are rows, so W_xiᵀ = W[:, 0:U], W_xfᵀ = W[:, U:2U], W_xCᵀ = W[:, 2U:3U] and
+W_xoᵀ = W[:, 3U:4U]; the same columns of R are W_hiᵀ ..., those of b are b_i ... One product computes all gates.
+
+    δh_t = dh_t + dz_{t+1} Rᵀ                                                (lstm.8)    dh_t alone at t = T
+    δc_t = dc_t + δc_{t+1} ∘ f_{t+1} + δh_t ∘ o_t ∘ (1 − tanh²(c_t))         (lstm.9)
+    dz_t of slot i  = δc_t ∘ C~_t ∘ i_t ∘ (1 − i_t)                          (lstm.10)
+    dz_t of slot f  = δc_t ∘ c_{t−1} ∘ f_t ∘ (1 − f_t)                       (lstm.11)
+    dz_t of slot C~ = δc_t ∘ i_t ∘ (1 − C~_t²)                               (lstm.12)
+    dz_t of slot o  = δh_t ∘ tanh(c_t) ∘ o_t ∘ (1 − o_t)                     (lstm.13)
+    dx_t = dz_t Wᵀ                                                           (lstm.14)
+    dW   = Σ_t x_tᵀ dz_t                                                     (lstm.15)
+    dR   = Σ_t h_{t−1}ᵀ dz_t                                                 (lstm.16)
+    db   = Σ_t Σ_n dz_t                                                      (lstm.17)
+    dh_0 = dz_1 Rᵀ                                                           (lstm.18)
+    dc_0 = δc_1 ∘ f_1                                                        (lstm.19)
+
+for t = 1..T; step t is stored at index t−1. At a masked step dz_t = 0, and δh_t and δc_t (without its last term)
+go on to step t−1 as they are (recurrent.5).
+
+    x        (N, T, D)    sequences                      W   (D, 4U)   kernel
+    h, c     (N, T, U)    hidden and cell states         R   (U, 4U)   recurrent_kernel
+    h_0, c_0 (N, U)       initial states                 b   (4U,)     bias
+
+docs/ops/lstm.md derives the gradients.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from minivid.backend import Op
+from minivid.jit import PIECES, compiled
+from minivid.ops.activations import sigmoid_forward_reference as sigmoid
+from minivid.ops.matmul import matmul_loops
+from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
+
+__all__ = ["LSTMCache", "lstm_backward", "lstm_forward"]
+
+
+class LSTMCache(NamedTuple):
+    """What the forward pass of an LSTM saves, the same in every implementation; zeros at masked steps.
+
+    Attributes
+    ----------
+    gates : (N, T, 4U) array
+        i, f, C~ and o of every step, after their nonlinearities.
+    tanh_c : (N, T, U) array
+        tanh of the cell states.
+    """
+
+    gates: np.ndarray
+    tanh_c: np.ndarray
+
+
+# --- reference: the equations, step by step --------------------------------------------------------------
+
+
+def lstm_forward_reference(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    recurrent_kernel: np.ndarray,
+    bias: np.ndarray | None = None,
+    h0: np.ndarray | None = None,
+    c0: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, LSTMCache]:
+    """Run an LSTM over sequences, equations (lstm.1) to (lstm.7).
+
+    Parameters
+    ----------
+    x : (N, T, D) array
+        Sequences.
+    kernel : (D, 4U) array
+        Weights of the input, in slots i, f, C~, o.
+    recurrent_kernel : (U, 4U) array
+        Weights of the previous hidden state, in the same slots.
+    bias : (4U,) array, optional
+        Biases; none means zero.
+    h0, c0 : (N, U) array, optional
+        Initial hidden and cell state; none means zero.
+    mask : (N, T) array of bool, optional
+        False where a step is padding and the states are kept; none means that every step is real.
+
+    Returns
+    -------
+    h : (N, T, U) array
+        Hidden states of all steps: the output.
+    c : (N, T, U) array
+        Cell states of all steps.
+    cache : LSTMCache
+        What the backward pass needs besides.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+
+    Notes
+    -----
+    Hochreiter & Schmidhuber, Neural Computation 9(8), 1997, with the forget gate of Gers, Schmidhuber & Cummins,
+    Neural Computation 12(10), 2000. No peepholes; weights as in Keras.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> h, c, cache = lstm_forward(np.ones((1, 2, 1)), np.zeros((1, 4)), np.zeros((1, 4)), c0=np.ones((1, 1)))
+    >>> c.ravel(), cache.gates[0, 0]
+    (array([0.5 , 0.25]), array([0.5, 0.5, 0. , 0.5]))
+    """
+    N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
+    check_shapes("lstm", bias=(bias, (4 * U,)), h0=(h0, (N, U)), c0=(c0, (N, U)))
+    mask = mask_or_all("lstm", mask, N, T)
+    bias = or_zeros(bias, (4 * U,), like=x)
+    h_prev, c_prev = or_zeros(h0, (N, U), like=x), or_zeros(c0, (N, U), like=x)
+    steps = []
+    for t in range(T):
+        real = mask[:, t, None]
+        z = x[:, t] @ kernel + h_prev @ recurrent_kernel + bias  # (lstm.1)
+        z_i, z_f, z_c, z_o = np.split(z, 4, axis=1)
+        i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)  # (lstm.2), (lstm.3), (lstm.5)
+        c_tilde = np.tanh(z_c)  # (lstm.4)
+        c_prev = np.where(real, f * c_prev + i * c_tilde, c_prev)  # (lstm.6), (recurrent.2)
+        tanh_c = np.tanh(c_prev)
+        h_prev = np.where(real, o * tanh_c, h_prev)  # (lstm.7), (recurrent.2)
+        gates = np.concatenate([i, f, c_tilde, o], axis=1)
+        steps.append((h_prev, c_prev, np.where(real, gates, 0), np.where(real, tanh_c, 0)))
+    h, c, gates, tanh_c = (np.stack(arrays, axis=1) for arrays in zip(*steps, strict=True))
+    return h, c, LSTMCache(gates, tanh_c)
+
+
+def lstm_backward_reference(
+    dh: np.ndarray,
+    dc: np.ndarray | None,
+    x: np.ndarray,
+    kernel: np.ndarray,
+    recurrent_kernel: np.ndarray,
+    h: np.ndarray,
+    c: np.ndarray,
+    cache: LSTMCache,
+    h0: np.ndarray | None = None,
+    c0: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Backpropagation through time of an LSTM, equations (lstm.8) to (lstm.19).
+
+    Parameters
+    ----------
+    dh : (N, T, U) array
+        Gradient with respect to the hidden states of all steps; zero where a state is not used further.
+    dc : (N, T, U) array, optional
+        Gradient with respect to the cell states of all steps; none means zero.
+    x, kernel, recurrent_kernel, h0, c0, mask
+        As in the forward pass.
+    h, c, cache
+        What the forward pass returned.
+
+    Returns
+    -------
+    dx : (N, T, D) array
+    dkernel : (D, 4U) array
+    drecurrent_kernel : (U, 4U) array
+    dbias : (4U,) array
+    dh0, dc0 : (N, U) array
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w, r, c0 = np.ones((1, 2, 1)), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros((1, 1))
+    >>> h, c, cache = lstm_forward(x, w, r, c0=c0)
+    >>> gradients = lstm_backward(np.array([[[0.0], [8.0]]]), None, x, w, r, h, c, cache, c0=c0)
+    >>> gradients[-1]  # 8 through o = 1/2, then through f = 1/2 twice
+    array([[1.]])
+    """
+    N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
+    _check_backward(dh, dc, h, c, cache, h0, c0, (N, T, U))
+    mask = mask_or_all("lstm", mask, N, T)
+    h0, c0, dc = or_zeros(h0, (N, U), like=h), or_zeros(c0, (N, U), like=h), or_zeros(dc, (N, T, U), like=dh)
+    dx, dkernel, drecurrent_kernel = np.zeros_like(x), np.zeros_like(kernel), np.zeros_like(recurrent_kernel)
+    dbias = np.zeros_like(kernel[0])
+    dh_next, dc_next = np.zeros_like(h0), np.zeros_like(c0)  # what step t+1 hands back to h_t and c_t
+    for t in reversed(range(T)):
+        real = mask[:, t, None]
+        h_prev, c_prev = (h[:, t - 1], c[:, t - 1]) if t > 0 else (h0, c0)
+        i, f, c_tilde, o = np.split(cache.gates[:, t], 4, axis=1)
+        tanh_c = cache.tanh_c[:, t]
+
+        dh_t = dh[:, t] + dh_next  # (lstm.8)
+        dc_kept = dc[:, t] + dc_next
+        dc_t = dc_kept + dh_t * o * (1 - tanh_c**2)  # (lstm.9)
+        dz_i = dc_t * c_tilde * i * (1 - i)  # (lstm.10)
+        dz_f = dc_t * c_prev * f * (1 - f)  # (lstm.11)
+        dz_c = dc_t * i * (1 - c_tilde**2)  # (lstm.12)
+        dz_o = dh_t * tanh_c * o * (1 - o)  # (lstm.13)
+        dz = np.where(real, np.concatenate([dz_i, dz_f, dz_c, dz_o], axis=1), 0)
+
+        dx[:, t] = dz @ kernel.T  # (lstm.14)
+        dkernel += x[:, t].T @ dz  # (lstm.15)
+        drecurrent_kernel += h_prev.T @ dz  # (lstm.16)
+        dbias += dz.sum(axis=0)  # (lstm.17)
+        dh_next = np.where(real, dz @ recurrent_kernel.T, dh_t)  # (lstm.8), (recurrent.5)
+        dc_next = np.where(real, dc_t * f, dc_kept)  # (lstm.9), (recurrent.5)
+    return dx, dkernel, drecurrent_kernel, dbias, dh_next, dc_next  # (lstm.18), (lstm.19)
+
+
+def _check_backward(dh, dc, h, c, cache, h0, c0, shape) -> None:
+    N, T, U = shape
+    check_shapes("lstm", dh=(dh, shape), dc=(dc, shape), h=(h, shape), c=(c, shape))
+    check_shapes("lstm", h0=(h0, (N, U)), c0=(c0, (N, U)))
+    check_shapes("lstm", gates=(cache.gates, (N, T, 4 * U)), tanh_c=(cache.tanh_c, shape))
+
+
+# --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
+
+
+def lstm_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """See `lstm_forward`."""
+    N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
+    check_shapes("lstm", bias=(bias, (4 * U,)), h0=(h0, (N, U)), c0=(c0, (N, U)))
+    mask = mask_or_all("lstm", mask, N, T)
+    bias = or_zeros(bias, (4 * U,), like=x)
+    h0, c0 = or_zeros(h0, (N, U), like=x), or_zeros(c0, (N, U), like=x)
+    x, kernel, recurrent_kernel, bias, h0, c0 = contiguous(x, kernel, recurrent_kernel, bias, h0, c0)
+    gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias).reshape(N, T, 4 * U)
+    h, c, tanh_c = (np.empty((N, T, U), dtype=x.dtype) for _ in range(3))
+    _forward(gates, recurrent_kernel, h0, c0, np.ascontiguousarray(mask), h, c, tanh_c)
+    return h, c, LSTMCache(gates, tanh_c)
+
+
+@compiled
+def _forward(gates, recurrent_kernel, h0, c0, mask, h, c, tanh_c):
+    """Walk forward in time; ``gates`` holds x W + b at first and the gates at the end."""
+    N, T, U = h.shape
+    for piece in prange(PIECES):  # one thread owns some sequences and walks all their steps: no barrier
+        first, last = piece * N // PIECES, (piece + 1) * N // PIECES
+        for t in range(T):
+            for k in range(U):
+                row = recurrent_kernel[k]  # serves all sequences of the piece while it is in the cache
+                for n in range(first, last):
+                    z = gates[n, t]
+                    h_k = h0[n, k] if t == 0 else h[n, t - 1, k]
+                    for j in range(4 * U):
+                        z[j] += h_k * row[j]  # (lstm.1)
+            for n in range(first, last):
+                h_prev, c_prev = (h0[n], c0[n]) if t == 0 else (h[n, t - 1], c[n, t - 1])
+                z, h_t, c_t, tanh_c_t = gates[n, t], h[n, t], c[n, t], tanh_c[n, t]
+                if not mask[n, t]:
+                    for u in range(U):  # Numba loses z[:] = 0 inside this prange
+                        h_t[u], c_t[u], tanh_c_t[u] = h_prev[u], c_prev[u], 0  # (recurrent.2)
+                        z[u] = z[U + u] = z[2 * U + u] = z[3 * U + u] = 0
+                    continue
+                for u in range(U):
+                    i = 1 / (1 + math.exp(-z[u]))  # (lstm.2)
+                    f = 1 / (1 + math.exp(-z[U + u]))  # (lstm.3)
+                    c_tilde = math.tanh(z[2 * U + u])  # (lstm.4)
+                    o = 1 / (1 + math.exp(-z[3 * U + u]))  # (lstm.5)
+                    c_t[u] = f * c_prev[u] + i * c_tilde  # (lstm.6)
+                    tanh_c_t[u] = math.tanh(c_t[u])
+                    h_t[u] = o * tanh_c_t[u]  # (lstm.7)
+                    z[u], z[U + u], z[2 * U + u], z[3 * U + u] = i, f, c_tilde, o
+
+
+def lstm_backward_loops(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """See `lstm_backward`."""
+    N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
+    _check_backward(dh, dc, h, c, cache, h0, c0, (N, T, U))
+    mask = mask_or_all("lstm", mask, N, T)
+    h0, c0, dc = or_zeros(h0, (N, U), like=h), or_zeros(c0, (N, U), like=h), or_zeros(dc, (N, T, U), like=dh)
+    dh, dc, x, kernel, turned, h, h0, c, c0, gates, tanh_c = contiguous(
+        dh, dc, x, kernel, recurrent_kernel.T, h, h0, c, c0, *cache
+    )
+    dz, dh_next, dc_next = np.empty_like(gates), np.zeros_like(h0), np.zeros_like(c0)
+    _backward(dh, dc, turned, gates, tanh_c, c, c0, np.ascontiguousarray(mask), dz, dh_next, dc_next)
+    dz = dz.reshape(N * T, 4 * U)
+    dx = matmul_loops(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
+    dkernel = matmul_loops(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
+    h_prev = previous(h, h0).reshape(N * T, U)
+    drecurrent_kernel = matmul_loops(h_prev, dz, transpose_a=True)  # (lstm.16)
+    dbias = dz.sum(axis=0)  # (lstm.17)
+    return dx, dkernel, drecurrent_kernel, dbias, dh_next, dc_next  # (lstm.18), (lstm.19)
+
+
+@compiled
+def _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next):
+    """Walk back in time; ``turned`` is Rᵀ, and ``dh_next``, ``dc_next`` end as the gradients of h_0, c_0."""
+    N, T, U = dh.shape
+    for piece in prange(PIECES):  # one thread owns some sequences, as in the forward pass
+        first, last = piece * N // PIECES, (piece + 1) * N // PIECES
+        for t in range(T - 1, -1, -1):
+            for n in range(first, last):
+                c_prev = c0[n] if t == 0 else c[n, t - 1]
+                dh_t, dc_t, g, tanh_c_t, dz_t = dh[n, t], dc[n, t], gates[n, t], tanh_c[n, t], dz[n, t]
+                dh_carry, dc_carry = dh_next[n], dc_next[n]
+                for u in range(U):
+                    dh_carry[u] += dh_t[u]  # (lstm.8)
+                    dc_carry[u] += dc_t[u]
+                if not mask[n, t]:
+                    for j in range(4 * U):
+                        dz_t[j] = 0  # (recurrent.5)
+                    continue
+                for u in range(U):
+                    i, f, c_tilde, o = g[u], g[U + u], g[2 * U + u], g[3 * U + u]
+                    d = dc_carry[u] + dh_carry[u] * o * (1 - tanh_c_t[u] * tanh_c_t[u])  # (lstm.9)
+                    dz_t[u] = d * c_tilde * i * (1 - i)  # (lstm.10)
+                    dz_t[U + u] = d * c_prev[u] * f * (1 - f)  # (lstm.11)
+                    dz_t[2 * U + u] = d * i * (1 - c_tilde * c_tilde)  # (lstm.12)
+                    dz_t[3 * U + u] = dh_carry[u] * tanh_c_t[u] * o * (1 - o)  # (lstm.13)
+                    dh_carry[u], dc_carry[u] = 0, d * f  # (lstm.9)
+            for j in range(4 * U):
+                row = turned[j]
+                for n in range(first, last):
+                    if mask[n, t]:
+                        dh_carry, dz_j = dh_next[n], dz[n, t, j]
+                        for u in range(U):
+                            dh_carry[u] += dz_j * row[u]  # (lstm.8)
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+lstm_forward = Op(reference=lstm_forward_reference, loops=lstm_forward_loops, cpu=lstm_forward_loops)
+lstm_backward = Op(reference=lstm_backward_reference, loops=lstm_backward_loops, cpu=lstm_backward_loops)

@@ -1,0 +1,100 @@
+"""Matrix product: what dense and recurrent layers are made of.
+
+    y[m,n]  = Σ_k a[m,k] · b[k,n]                 (matmul.1)
+    da[m,k] = Σ_n dy[m,n] · b[k,n]                (matmul.2)      da = dy bᵀ
+    db[k,n] = Σ_m a[m,k] · dy[m,n]                (matmul.3)      db = aᵀ dy
+
+    a   (M, K)      b   (K, N)      y   (M, N)
+
+The gradients are products again, so one operation with transposes does it all. minivid multiplies in its
+own loops: one pool of threads, and the same bits for any number of them. docs/ops/matmul.md has the derivation.
+"""
+
+import numpy as np
+from numba import prange
+
+from minivid.backend import Op
+from minivid.jit import compiled
+
+__all__ = ["matmul"]
+
+_ROWS, _COLUMNS = 32, 128  # a block of y that stays in the innermost cache
+
+
+# --- reference: the equation, entry by entry -------------------------------------------------------------
+
+
+def matmul_reference(
+    a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False
+) -> np.ndarray:
+    """Multiply two matrices, either of them transposed on the way, equation (matmul.1).
+
+    Parameters
+    ----------
+    a : (M, K) array, or (K, M) with ``transpose_a``
+    b : (K, N) array, or (N, K) with ``transpose_b``
+    transpose_a, transpose_b : bool
+        ``transpose_b`` gives (matmul.2) from ``dy`` and ``b``, ``transpose_a`` gives (matmul.3).
+
+    Returns
+    -------
+    y : (M, N) array
+
+    Raises
+    ------
+    ValueError
+        If the operands are not matrices, or their inner sizes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matmul(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), transpose_b=True)
+    array([[11.]])
+    """
+    a, b = _operands(a, b, transpose_a, transpose_b)
+    y = np.zeros((a.shape[0], b.shape[1]), dtype=np.result_type(a, b))
+    for m, n in np.ndindex(*y.shape):
+        y[m, n] = (a[m] * b[:, n]).sum()  # (matmul.1)
+    return y
+
+
+def _operands(a, b, transpose_a, transpose_b):
+    if a.ndim != 2 or b.ndim != 2:
+        raise ValueError(f"matmul takes two matrices, got shapes {a.shape} and {b.shape}")
+    a = a.T if transpose_a else a
+    b = b.T if transpose_b else b
+    if a.shape[1] != b.shape[0]:
+        raise ValueError(f"inner sizes differ: {a.shape} times {b.shape}")
+    return a, b
+
+
+# --- CPU: the same loops, compiled, block by block -------------------------------------------------------
+
+
+def matmul_loops(a, b, transpose_a=False, transpose_b=False):
+    """See `matmul`."""
+    a, b = _operands(a, b, transpose_a, transpose_b)
+    y = np.zeros((a.shape[0], b.shape[1]), dtype=np.result_type(a, b))
+    _matmul(np.ascontiguousarray(a, dtype=y.dtype), np.ascontiguousarray(b, dtype=y.dtype), y)
+    return y
+
+
+@compiled
+def _matmul(a, b, y):
+    M, K = a.shape
+    N = y.shape[1]
+    row_blocks, column_blocks = -(-M // _ROWS), -(-N // _COLUMNS)
+    for block in prange(row_blocks * column_blocks):  # one thread owns a block of y
+        m0, n0 = block // column_blocks * _ROWS, block % column_blocks * _COLUMNS
+        m1, n1 = min(m0 + _ROWS, M), min(n0 + _COLUMNS, N)
+        for k in range(K):
+            b_row = b[k, n0:n1]  # views of rows: LLVM vectorises loops over them, not over y[m, n]
+            for m in range(m0, m1):
+                y_row = y[m, n0:n1]
+                for n in range(n1 - n0):
+                    y_row[n] += a[m, k] * b_row[n]  # (matmul.1)
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+matmul = Op(reference=matmul_reference, loops=matmul_loops, cpu=matmul_loops)

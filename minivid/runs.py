@@ -1,0 +1,89 @@
+"""Run folders: where a training leaves its model, figures and pictures."""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import minivid
+
+__all__ = ["new_run_folder", "peak_memory_mb", "read_json", "write_json"]
+
+
+def new_run_folder(out: str | os.PathLike, overwrite: bool = False) -> Path:
+    """Make a folder for a run.
+
+    Parameters
+    ----------
+    out : path
+        The folder; its parents are made too.
+    overwrite : bool
+        Whether an older run there may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds a run and ``overwrite`` is False.
+    """
+    folder = Path(out)
+    if (folder / "metrics.json").exists() and not overwrite:
+        raise FileExistsError(f"{folder} holds a finished run; choose another --out, or add --overwrite")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Write a JSON file; the old one stays until the new one is complete."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Read a JSON file that `write_json` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is no run folder: it has no {path.name}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    return content
+
+
+def peak_memory_mb() -> float | None:
+    """Return the most memory that this process has had, in MB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def about_this_machine() -> dict:
+    """Return what a reader needs to judge figures: version, Python, system, cores."""
+    return {
+        "version": minivid.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

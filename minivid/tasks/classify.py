@@ -1,0 +1,350 @@
+"""Video classification: a CNN on every frame, an LSTM over time, trained from folders of clips."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+import minivid
+from minivid import metrics, plots
+from minivid.callbacks import CSVLogger, ModelCheckpoint
+from minivid.layers import LSTM, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, TimeDistributed
+from minivid.models import Sequential, load_model
+from minivid.optimizers import Adam, CosineDecay
+from minivid.runs import about_this_machine, new_run_folder, read_json, write_json
+from minivid.video import VideoError, augmentation, clips_from_directory
+
+__all__ = ["MODEL_SIZES", "Settings", "build_classifier", "evaluate_run", "open_clips", "predict_run", "train_run"]
+
+#: Filters of the convolutions, and units of the LSTM.
+MODEL_SIZES = {"tiny": ((8, 16, 16), 32), "small": ((16, 32, 32), 64), "medium": ((32, 64, 64), 100)}
+
+
+def cnn_layers(filters: tuple[int, ...]) -> list:
+    """Return the layers that turn an image into features: convolution, ReLU, max-pooling, once per entry."""
+    layers = []
+    for count in filters:
+        layers += [Conv2D(count, 3, padding="same", activation="relu"), MaxPooling2D(2)]
+    return [*layers, Flatten()]
+
+
+def build_classifier(
+    input_shape: tuple[int, int, int, int], num_classes: int, size: str = "tiny", dropout: float = 0.0
+) -> Sequential:
+    """Make a CNN + LSTM classifier for clips.
+
+    Parameters
+    ----------
+    input_shape : (T, H, W, C)
+        Shape of a clip.
+    num_classes : int
+        K, the number of classes.
+    size : {"tiny", "small", "medium"}
+        See `MODEL_SIZES`.
+    dropout : float
+        Part of the CNN's features and of the LSTM's output to drop while training.
+
+    Returns
+    -------
+    Sequential
+        Not compiled; output (N, K), probabilities.
+
+    Raises
+    ------
+    ValueError
+        If the size is unknown, or the frames are too small for the poolings.
+
+    Examples
+    --------
+    >>> build_classifier((16, 32, 32, 3), num_classes=6).output_shape
+    (None, 6)
+    """
+    if size not in MODEL_SIZES:
+        raise ValueError(f"model size must be one of {', '.join(MODEL_SIZES)}, got {size!r}")
+    filters, units = MODEL_SIZES[size]
+    smallest = 2 ** len(filters)
+    if min(input_shape[1:3]) < smallest:
+        raise ValueError(f"frames must be at least {smallest}x{smallest} pixels for the poolings, got {input_shape}")
+    layers = [Input(input_shape), *(TimeDistributed(layer) for layer in cnn_layers(filters))]
+    layers += [Dropout(dropout)] if dropout else []
+    layers += [LSTM(units)]
+    layers += [Dropout(dropout)] if dropout else []
+    return Sequential([*layers, Dense(num_classes, activation="softmax")], name="video_classifier")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run; written to its ``config.json``.
+
+    Attributes
+    ----------
+    frames : int
+        T, frames per clip.
+    height, width : int
+        Frames are resized to this, in pixels.
+    color : {"rgb", "grayscale"}
+    subtract_median : bool
+        Subtract each clip's per-pixel median: removes the background of a camera that stands still.
+    model : {"tiny", "small", "medium"}
+    dropout : float
+    epochs, batch_size : int
+    learning_rate : float
+        Of Adam, at the start; it falls to zero along half a cosine.
+    validation_split : float
+        Part of the clips that is held out, if ``test_groups`` is empty.
+    groups : str or None
+        Regular expression with one group, searched in the path of a clip: its source (person, recording). No source
+        lands on both sides of the split.
+    test_groups : tuple of str
+        Sources that are held out.
+    augment : tuple of str
+        Of "flip", "shift", "brightness"; applied to a whole clip alike.
+    on_error : {"raise", "skip"}
+        What an unreadable file does.
+    seed : int
+    """
+
+    frames: int = 16
+    height: int = 64
+    width: int = 64
+    color: str = "rgb"
+    subtract_median: bool = False
+    model: str = "tiny"
+    dropout: float = 0.0
+    epochs: int = 20
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    validation_split: float = 0.2
+    groups: str | None = None
+    test_groups: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
+    on_error: str = "raise"
+    seed: int = 0
+
+
+def open_clips(directory: str | os.PathLike, settings: Settings, subset: str | None = None):
+    """Return the clips of a folder as a run with these settings sees them.
+
+    Parameters
+    ----------
+    directory : path
+        One folder of video files per class.
+    settings : Settings
+    subset : {"training", "validation"}, optional
+        One side of the split; both by default.
+
+    Returns
+    -------
+    minivid.video.ClipSequence
+    """
+    training = subset == "training"
+    return clips_from_directory(
+        directory,
+        frames=settings.frames,
+        target_size=(settings.height, settings.width),
+        batch_size=settings.batch_size,
+        color_mode=settings.color,
+        subtract_median=settings.subtract_median,
+        shuffle=training,
+        seed=settings.seed,
+        validation_split=settings.validation_split if subset and not settings.test_groups else None,
+        validation_groups=settings.test_groups if subset and settings.test_groups else None,
+        subset=subset,
+        groups=settings.groups,
+        augment=_augmentation(settings.augment) if training else None,
+        on_error=settings.on_error,
+    )
+
+
+def train_run(
+    directory: str | os.PathLike, out: str | os.PathLike, settings: Settings, overwrite: bool = False
+) -> dict:
+    """Train a classifier, measure it on held-out clips, and write everything to a run folder.
+
+    Parameters
+    ----------
+    directory : path
+        One folder of video files per class.
+    out : path
+        The run folder; gets model.safetensors, config.json, history.csv, metrics.json and pictures.
+    settings : Settings
+    overwrite : bool
+        Whether an older run there may be replaced.
+
+    Returns
+    -------
+    dict
+        What metrics.json holds.
+
+    Raises
+    ------
+    ValueError
+        For settings or data that do not fit; nothing was written then.
+    FileExistsError
+        If ``out`` holds a run and ``overwrite`` is False.
+    """
+    minivid.set_seed(settings.seed)
+    clips = open_clips(directory, settings, "training")
+    held_out = open_clips(directory, settings, "validation")
+    model = build_classifier(clips.input_shape, clips.num_classes, settings.model, settings.dropout)
+    steps = settings.epochs * len(clips)
+    model.compile(Adam(CosineDecay(settings.learning_rate, steps)), "categorical_crossentropy", ["accuracy"])
+    out = new_run_folder(out, overwrite)
+    print(f"{len(clips.paths)} clips to train on, {len(held_out.paths)} held out, classes: {', '.join(clips.class_names)}")
+    write_json(out / "config.json", {"settings": asdict(settings), "class_names": clips.class_names})
+    history = fit(model, clips, held_out, settings.epochs, out)
+    plots.learning_curves(history.history, out / "learning_curves.png")
+    figures = measure(model, held_out, out) | _account(settings.seed, clips.skipped + held_out.skipped)
+    write_json(out / "metrics.json", figures)
+    print_figures(figures, held_out.class_names)
+    print(f"\nmodel, figures and pictures: {out}")
+    return figures
+
+
+def fit(model: Sequential, clips, held_out, epochs: int, out: Path):
+    """Train and keep the model of each complete epoch and the history on disk."""
+    checkpoint = out / "model.safetensors"
+    try:
+        return model.fit(
+            clips,
+            epochs=epochs,
+            validation_data=held_out,
+            callbacks=[ModelCheckpoint(checkpoint), CSVLogger(out / "history.csv")],
+        )
+    except KeyboardInterrupt:
+        kept = f"{checkpoint} holds the last complete epoch" if checkpoint.exists() else "no epoch was complete"
+        raise KeyboardInterrupt(f"interrupted; {kept}") from None
+
+
+def measure(model: Sequential, clips, out: Path) -> dict:
+    """Return accuracy, loss and per-class figures on clips, and draw the confusion matrix."""
+    probabilities = model.predict(_inputs_only(clips))
+    confusion = metrics.confusion_matrix(clips.labels, probabilities.argmax(axis=1), clips.num_classes)
+    plots.confusion_matrix(confusion, clips.class_names, out / "confusion_matrix.png")
+    true_class = probabilities[np.arange(len(clips.labels)), clips.labels]
+    return {
+        "accuracy": float(np.trace(confusion) / confusion.sum()),
+        "loss": float(-np.log(np.maximum(true_class, 1e-7)).mean()),
+        "clips": len(clips.labels),
+        "per_class": metrics.classification_report(confusion, clips.class_names),
+        "confusion": confusion.tolist(),
+    }
+
+
+def evaluate_run(
+    run: str | os.PathLike, directory: str | os.PathLike, held_out: bool = False, on_error: str | None = None
+) -> dict:
+    """Measure a trained classifier on a folder of clips; writes to the run's folder ``evaluation``.
+
+    Parameters
+    ----------
+    run : path
+        What `train_run` wrote.
+    directory : path
+        One folder of video files per class; the classes of the training.
+    held_out : bool
+        Only the clips that the training held out of this same folder.
+    on_error : {"raise", "skip"}, optional
+        What an unreadable file does; by default as in training.
+
+    Returns
+    -------
+    dict
+        What ``evaluation/metrics.json`` holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``run`` is no run folder.
+    ValueError
+        If the classes differ from those of the training.
+    """
+    model, settings, class_names = load_run(run)
+    if on_error is not None:
+        settings = replace(settings, on_error=on_error)
+    clips = open_clips(directory, settings, "validation" if held_out else None)
+    if clips.class_names != class_names:
+        raise ValueError(f"{run} knows the classes {class_names}, but {directory} holds {clips.class_names}")
+    out = new_run_folder(Path(run) / "evaluation", overwrite=True)
+    figures = measure(model, clips, out) | _account(settings.seed, clips.skipped)
+    write_json(out / "metrics.json", figures)
+    print_figures(figures, class_names)
+    print(f"\nfigures and confusion matrix: {out}")
+    return figures
+
+
+def predict_run(
+    run: str | os.PathLike, paths: Sequence[str | os.PathLike], top: int = 3, annotate: str | os.PathLike | None = None
+) -> bool:
+    """Print what a trained classifier sees in clips.
+
+    Parameters
+    ----------
+    run : path
+        What `train_run` wrote.
+    paths : list of path
+        Video files. One that cannot be read is named on the error stream; the others are still predicted.
+    top : int
+        How many classes to show per clip.
+    annotate : path, optional
+        Folder for copies of the clips with the prediction drawn in.
+
+    Returns
+    -------
+    bool
+        Whether all clips could be read.
+    """
+    model, settings, class_names = load_run(run)
+    width = max(len(str(path)) for path in paths)
+    unreadable = 0
+    for path in paths:
+        try:
+            frames = read_clip(path, settings.frames, (settings.height, settings.width), color_mode=settings.color)
+        except VideoError as error:
+            print(f"error: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        probabilities = model.predict(to_input(frames, settings.subtract_median)[None])[0]
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        print(f"{path!s:<{width}}  " + "  ".join(f"{class_names[k]} {probabilities[k]:.0%}" for k in best))
+        if annotate is not None:
+            lines = [f"{class_names[best[0]]} {probabilities[best[0]]:.0%}"]
+            Path(annotate).mkdir(parents=True, exist_ok=True)
+            write_clip(Path(annotate) / f"{Path(path).stem}.mp4", plots.annotate_clip(frames, lines))
+    return unreadable == 0
+
+
+def load_run(run: str | os.PathLike) -> tuple[Sequential, Settings, list[str]]:
+    """Return the model, settings and class names of a run folder."""
+    config = read_json(Path(run) / "config.json")
+    known = {field.name for field in fields(Settings)}
+    try:
+        given = {name: tuple(v) if isinstance(v, list) else v for name, v in config["settings"].items()}
+        settings = Settings(**{name: value for name, value in given.items() if name in known})
+        class_names = list(config["class_names"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{Path(run) / 'config.json'} is damaged: {error}") from None
+    return load_model(Path(run) / "model.safetensors"), settings, class_names
+
+
+def print_figures(figures: dict, class_names: list[str]) -> None:
+    """Print accuracy and confusion matrix."""
+    print(f"\naccuracy on {figures['clips']} held-out clips: {figures['accuracy']:.1%}   loss: {figures['loss']:.3f}")
+    if figures["skipped"]:
+        print(f"skipped {len(figures['skipped'])} unreadable files; metrics.json lists them")
+    print_confusion(figures["confusion"], class_names)
+
+
+def print_confusion(confusion: list[list[int]], class_names: list[str]) -> None:
+    """Print a confusion matrix: a row per true class, a column per predicted one."""
+    width = max(map(len, class_names))
+    column = max(5, *(len(str(count)) + 2 for row in confusion for count in row))
+    print(f"\n{'true class':>{width}} | predicted, in the same order")
+    for name, row in zip(class_names, confusion, strict=True):
+        print(f"{name:>{width}} |" + "".join(f"{count or '.':>{column}}" for count in row))
+
+
+def _account(seed: int, skipped: list) -> dict:
+    return {"skipped": [[str(path), str(reason)] for path, reason in skipped], "seed": seed} | about_this_machine()

@@ -1,0 +1,390 @@
+"""Training: a short loop over forward, loss, backward and optimizer step, and what can go wrong in it."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from minivid.batches import ArrayBatches, Batch, as_batches, check_arrays, is_sequence_of_batches, take, unpack
+from minivid.callbacks import Callback, CallbackList, History, TerminateOnNaN
+from minivid.progress import ProgressBar, track
+from minivid.splitting import split_validation
+
+__all__ = ["NonFiniteError", "Trainable"]
+
+
+class NonFiniteError(FloatingPointError):
+    """Training met NaN or infinity; the message names epoch, batch and layer."""
+
+
+class Trainable:
+    """Base class of models: `fit`, `evaluate`, `predict` and `train_on_batch`.
+
+    A subclass has ``layers``, `forward`, `backward` and `backward_logits`, ``activation`` and ``logits`` of its last
+    layer, ``output_mask``, ``params``, ``trainable_params`` and ``grads``, and after ``compile`` an ``optimizer``, a
+    ``loss`` and ``metrics``; see `minivid.models.Sequential`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minivid.layers import Dense
+    >>> from minivid.models import Sequential
+    >>> model = Sequential([Dense(1, input_shape=(2,))])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit(np.eye(2), np.ones((2, 1)), epochs=2, verbose=0)
+    >>> len(history.history["loss"])
+    2
+    """
+
+    def fit(
+        self,
+        x,
+        y=None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data=None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight=None,
+        initial_epoch: int = 0,
+        *,
+        lengths=None,
+        stratify: bool = False,
+        groups=None,
+    ) -> History:
+        """Train the model.
+
+        Parameters
+        ----------
+        x : (N, ...) array or batch sequence
+            Inputs; a batch sequence, such as `minivid.video.clips_from_directory` returns, holds the targets too.
+        y : (N, ...) array, optional
+            Targets.
+        batch_size : int, optional
+            Samples per step, by default 32. For arrays only: a batch sequence has its own.
+        epochs : int
+            Epoch at which to stop.
+        verbose : {"auto", 0, 1, 2}
+            0 is silent, 1 a progress bar, 2 one line per epoch; "auto" is 1.
+        callbacks : list of Callback, optional
+        validation_split : float
+            Fraction of the arrays' last samples (before shuffling, as in Keras) to validate on. Data sorted by class
+            needs ``stratify`` or ``groups``.
+        validation_data : (x, y), (x, y, sample_weight) or batch sequence, optional
+            What to validate on after each epoch.
+        shuffle : bool
+            Draw a new order of the arrays' samples for each epoch.
+        class_weight : dict of int to float, optional
+            Weight of the samples of each class, by default 1.
+        sample_weight : (N,) or (N, T) array, optional
+            Weight of each sample, or of each step, in the loss.
+        initial_epoch : int
+            Epoch at which to start, to resume a training.
+        lengths : (N,) array of int, optional
+            Number of real steps of each sequence; the rest is masked.
+        stratify : bool
+            Take the validation part of each class alike.
+        groups : (N,) array, optional
+            Source of each sample (person, recording); the split keeps every source on one side.
+
+        Returns
+        -------
+        History
+            ``history.history`` maps each figure to its values, one per epoch.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not compiled.
+        NonFiniteError
+            If loss or gradients are NaN or infinite; names epoch, batch and layer.
+        KeyboardInterrupt
+            After Ctrl-C; the model has the weights of the last complete epoch then.
+        """
+        self._check_compiled("fit()")
+        train, validation = _training_data(
+            x, y, batch_size, validation_split, validation_data, shuffle, sample_weight, lengths, stratify, groups
+        )
+        history = History()
+        self.stop_training = False
+        complete = None
+        hooks = CallbackList(
+            [*(callbacks or []), ProgressBar(verbose), history], self, {"epochs": epochs, "steps": len(train)}
+        )
+        with hooks:
+            hooks.on_train_begin()
+            try:
+                for epoch in range(initial_epoch, epochs):
+                    hooks.on_epoch_begin(epoch)
+                    logs = self._train_epoch(train, epoch, class_weight, hooks)
+                    if validation is not None:
+                        logs |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
+                    complete = epoch, self._tensors()
+                    hooks.on_epoch_end(epoch, logs)
+                    if self.stop_training:
+                        break
+            except KeyboardInterrupt:
+                self._go_back_to(complete)
+                raise
+            hooks.on_train_end()
+        return history
+
+    def _train_epoch(self, batches, epoch: int, class_weight, hooks: CallbackList) -> dict[str, float]:
+        figures = _Figures(self.metrics)
+        for step, given in enumerate(batches):
+            hooks.on_train_batch_begin(step)
+            batch = _weighted(unpack(given), class_weight)
+            loss, y_pred = self._gradients(batch)
+            trouble = self._trouble(loss, batch)
+            if trouble is None:
+                self.optimizer.step(self.trainable_params, self.grads)
+            else:
+                _report(f"{trouble} (epoch {epoch + 1}, batch {step + 1})", hooks)
+            figures.update(loss, batch, y_pred, self.output_mask)
+            hooks.on_train_batch_end(step, figures.result())
+            if self.stop_training:
+                break
+        if hasattr(batches, "on_epoch_end"):
+            batches.on_epoch_end()
+        return figures.result()
+
+    def _gradients(self, batch: Batch) -> tuple[float, np.ndarray]:
+        """Run forward, loss and backward; return loss and predictions."""
+        y_pred = self.forward(self._cast(batch.x), training=True, mask=batch.mask)
+        loss = self._loss_of(y_pred, batch)
+        self.zero_grads()
+        if self._fused:
+            self.backward_logits(self.loss.backward(), need_dx=False)
+        else:
+            self.backward(self.loss.backward(), need_dx=False)
+        return loss, y_pred
+
+    def _loss_of(self, y_pred, batch: Batch) -> float:
+        if batch.y is None:
+            raise ValueError("there are no targets: pass y, or a batch sequence that gives (x, y)")
+        scores = self.logits if self._fused else y_pred
+        return self.loss.forward(scores, batch.y, batch.weight, from_logits=self._fused or None, mask=self.output_mask)
+
+    @property
+    def _fused(self) -> bool:
+        """Whether the loss starts from the logits of the last layer, so that nothing overflows."""
+        return self.activation is not None and self.activation.name == self.loss.fused_activation
+
+    def _cast(self, x):
+        """Return inputs in the dtype that the model computes in."""
+        if not self.built:
+            self.build(x.shape)
+        return x.astype(self.dtype, copy=False)
+
+    def _check_compiled(self, what: str) -> None:
+        if self.loss is None:
+            raise RuntimeError(
+                f"{what} needs an optimizer and a loss; before it, add\n"
+                "    model.compile(optimizer='adam', loss='categorical_crossentropy', metrics=['accuracy'])"
+            )
+
+    def train_on_batch(self, x, y, sample_weight=None, class_weight: dict[int, float] | None = None) -> float:
+        """Take one step of training.
+
+        Parameters
+        ----------
+        x, y : (N, ...) arrays
+        sample_weight : (N,) or (N, T) array, optional
+        class_weight : dict of int to float, optional
+
+        Returns
+        -------
+        loss : float
+            Before the step.
+
+        Raises
+        ------
+        NonFiniteError
+            If loss or gradients are NaN or infinite; the weights stay as they were.
+        """
+        self._check_compiled("train_on_batch()")
+        batch = _weighted(check_arrays(x, y, sample_weight), class_weight)
+        loss, _ = self._gradients(batch)
+        trouble = self._trouble(loss, batch)
+        if trouble is not None:
+            raise NonFiniteError(trouble)
+        self.optimizer.step(self.trainable_params, self.grads)
+        return loss
+
+    # --- what can go wrong ------------------------------------------------------------------------------------
+
+    def _trouble(self, loss: float, batch: Batch) -> str | None:
+        """Say what is not finite, or return None."""
+        culprit = self._first_bad_gradient() if np.isfinite(loss) else self._first_bad_output(batch)
+        if culprit is None:
+            return None
+        return (
+            f"training met NaN or infinity: the loss is {loss:g}, and the first thing that is not finite is {culprit}. "
+            "Lower the learning rate, clip gradients (clipnorm=1), or look at the inputs"
+        )
+
+    def _first_bad_gradient(self) -> str | None:
+        for layer in reversed(self.layers):  # in the order of the backward pass
+            for name, gradient in layer.grads.items():
+                if not np.isfinite(gradient).all():
+                    return f"the gradient of {name!r} in layer {layer.name!r}"
+        return None
+
+    def _first_bad_output(self, batch: Batch) -> str:
+        x, mask = self._cast(batch.x), batch.mask
+        if not np.isfinite(x).all():
+            return "the input x"
+        for layer in self.layers:
+            for name, weight in layer.params.items():
+                if not np.isfinite(weight).all():
+                    return f"the weight {name!r} of layer {layer.name!r}"
+            y = layer(x, training=True, mask=mask)
+            if not np.isfinite(y).all():
+                return f"the output of layer {layer.name!r}"
+            x, mask = y, layer.compute_mask(x, mask)
+        return f"the loss itself, after layer {self.layers[-1].name!r} (are the targets finite?)"
+
+    def _go_back_to(self, complete) -> None:
+        if complete is None:
+            print("Interrupted in the first epoch: no epoch is complete, nothing is kept.", file=sys.stderr)
+            return
+        epoch, tensors = complete
+        self._load_tensors(tensors)
+        print(
+            f"Interrupted: the model in memory is that of epoch {epoch + 1}, the last complete one; "
+            "model.save(path) keeps it.",
+            file=sys.stderr,
+        )
+
+    # --- evaluation and prediction ----------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        x,
+        y=None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight=None,
+        return_dict: bool = False,
+        *,
+        lengths=None,
+    ):
+        """Measure loss and metrics on data.
+
+        Parameters
+        ----------
+        x, y, batch_size, sample_weight, lengths
+            As for `fit`.
+        verbose : {"auto", 0, 1, 2}
+            Whether to print the figures.
+        return_dict : bool
+            Return a dict instead of a list.
+
+        Returns
+        -------
+        float, list of float, or dict of str to float
+            The loss if there are no metrics, otherwise the loss and then the metrics.
+        """
+        self._check_compiled("evaluate()")
+        figures = self._evaluate(as_batches(x, y, sample_weight, lengths, batch_size))
+        if verbose != 0:
+            print("  ".join(f"{name}: {value:.4f}" for name, value in figures.items()))
+        if return_dict:
+            return figures
+        return list(figures.values()) if self.metrics else figures["loss"]
+
+    def _evaluate(self, batches) -> dict[str, float]:
+        figures = _Figures(self.metrics)
+        for given in batches:
+            batch = unpack(given)
+            y_pred = self.forward(self._cast(batch.x), mask=batch.mask)
+            figures.update(self._loss_of(y_pred, batch), batch, y_pred, self.output_mask)
+        return figures.result()
+
+    def predict(self, x, batch_size: int | None = None, verbose: str | int = 0, *, lengths=None) -> np.ndarray:
+        """Compute the outputs for inputs.
+
+        Parameters
+        ----------
+        x : (N, ...) array or batch sequence
+        batch_size : int, optional
+            By default 32; for arrays only.
+        verbose : {"auto", 0, 1, 2}
+            Whether to show a bar when it takes more than 2 s.
+        lengths : (N,) array of int, optional
+            Number of real steps of each sequence.
+
+        Returns
+        -------
+        y : (N, ...) array
+        """
+        batches = as_batches(x, lengths=lengths, batch_size=batch_size)
+        outputs = []
+        for given in track(batches, "Predicting") if verbose else batches:
+            batch = unpack(given)
+            outputs.append(self.forward(self._cast(batch.x), mask=batch.mask))
+        return np.concatenate(outputs)
+
+
+def _training_data(x, y, batch_size, fraction, validation_data, shuffle, sample_weight, lengths, stratify, groups):
+    """Return the batches to train on, and those to validate on or None."""
+    if validation_data is not None or not fraction:
+        train = as_batches(x, y, sample_weight, lengths, batch_size, shuffle)
+        return train, _validation_batches(validation_data, batch_size)
+    if is_sequence_of_batches(x):
+        raise ValueError(
+            "validation_split cuts arrays; for clips in folders, make two sequences with "
+            "clips_from_directory(..., validation_split=0.2, subset='training' and 'validation')"
+        )
+    data = check_arrays(x, y, sample_weight, lengths)
+    train, held_out = split_validation(len(data.x), fraction, data.y, stratify, groups)
+    size = 32 if batch_size is None else batch_size
+    return ArrayBatches(take(data, train), size, shuffle), ArrayBatches(take(data, held_out), size)
+
+
+def _validation_batches(data, batch_size):
+    if data is None or is_sequence_of_batches(data):
+        return None if data is None else as_batches(data)
+    if not isinstance(data, tuple) or not 2 <= len(data) <= 3:
+        raise TypeError("validation_data must be (x, y), (x, y, sample_weight) or a batch sequence")
+    return as_batches(*data, batch_size=batch_size)
+
+
+def _weighted(batch: Batch, class_weight: dict[int, float] | None) -> Batch:
+    """Multiply the weight of each class into the weights of its samples."""
+    if class_weight is None or batch.y is None:
+        return batch
+    one_hot = batch.y.ndim > 1 and batch.y.shape[-1] > 1
+    classes = batch.y.argmax(axis=-1) if one_hot else batch.y.reshape(len(batch.y))
+    weight = np.vectorize(lambda c: class_weight.get(int(c), 1.0), otypes=[float])(classes)
+    return batch._replace(weight=weight if batch.weight is None else batch.weight * weight)
+
+
+def _report(trouble: str, hooks: CallbackList) -> None:
+    """Raise, unless a TerminateOnNaN callback is there to end the training gently."""
+    if not any(isinstance(callback, TerminateOnNaN) for callback in hooks.callbacks):
+        raise NonFiniteError(trouble)
+    warnings.warn(trouble, RuntimeWarning, stacklevel=3)
+
+
+class _Figures:
+    """Loss and metrics over the batches of one pass: means over all samples."""
+
+    def __init__(self, metrics):
+        self.metrics = metrics
+        self.loss, self.samples = 0.0, 0
+        for metric in metrics:
+            metric.reset()
+
+    def update(self, loss: float, batch: Batch, y_pred, mask) -> None:
+        self.loss += loss * len(batch.x)
+        self.samples += len(batch.x)
+        for metric in self.metrics:
+            metric.update(batch.y, y_pred, mask)
+
+    def result(self) -> dict[str, float]:
+        return {"loss": self.loss / self.samples} | {metric.name: metric.result() for metric in self.metrics}

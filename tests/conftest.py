@@ -1,0 +1,30 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", max_examples=15, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real clips and odd video files; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("MINIVID_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real clips here; set MINIVID_TEST_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random stream."""
+    import minivid
+
+    minivid.set_seed(1234)

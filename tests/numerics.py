@@ -1,0 +1,44 @@
+"""What the tests of all operations share: drawing arrays, and comparing within rounding."""
+
+import numpy as np
+
+from minivid.gradcheck import tolerance
+
+DTYPES = [np.float64, np.float32]
+
+
+def normal(rng, *shape, dtype=np.float64):
+    """Draw a standard normal array."""
+    return rng.normal(size=shape).astype(dtype)
+
+
+def distinct(rng, *shape, dtype=np.float64):
+    """Draw an array of well-separated values in random order: no ties, and no value near zero."""
+    size = int(np.prod(shape))
+    values = (np.arange(size) - size // 2 + 0.5) / max(size, 1) * 4  # gaps of 4/size, far above any step
+    return rng.permutation(values).reshape(shape).astype(dtype)
+
+
+def assert_close(actual, expected, terms=1, dtype=None):
+    """Assert equal shapes and dtype, and values equal within the rounding of a sum of ``terms`` products."""
+    dtype = np.dtype(dtype or actual.dtype)
+    assert actual.shape == expected.shape
+    assert actual.dtype == dtype
+    scale = np.abs(expected).max(initial=0.0)
+    difference = np.abs(actual.astype(np.float64) - expected).max(initial=0.0)
+    assert difference <= tolerance(dtype, terms) * max(scale, 1e-30), f"{difference} of {scale}"
+
+
+def without_reference(op):
+    """Names of the different implementations of an operation on the CPU, besides the reference."""
+    names = {function: name for name, function in reversed(op.implementations.items()) if name != "gpu"}
+    return [name for name in reversed(names.values()) if name != "reference"]
+
+
+def assert_not_mutated(function, *arrays, **kwargs):
+    """Call ``function`` and assert that it left its arrays as they were; return its result."""
+    before = [None if a is None else a.copy() for a in arrays]
+    result = function(*arrays, **kwargs)
+    for array, copy in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    return result

@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minivid
+from minivid.gradcheck import check_gradients
+from minivid.ops.conv2d import conv2d_backward, conv2d_forward
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.strategies import seeds, windows
+
+EQUATIONS = {"x": "conv2d.2", "w": "conv2d.3", "b": "conv2d.4"}
+IMPLEMENTATIONS = without_reference(conv2d_forward)
+
+
+@st.composite
+def convolutions(draw):
+    image, kernel, options = draw(windows())
+    N, C, F = draw(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)))
+    return (N, *image, C), (*kernel, C, F), options
+
+
+def draw_arrays(x_shape, w_shape, options, seed, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    x, w, b = normal(rng, *x_shape), normal(rng, *w_shape), normal(rng, w_shape[3])
+    dy = normal(rng, *conv2d_forward(x, w, b, **options).shape)
+    return [a.astype(dtype) for a in (x, w, b, dy)]
+
+
+# (1) answers worked by hand
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_hand_worked_forward(name):
+    x = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0], [2.0, 0.0, 1.0]]).reshape(1, 3, 3, 1)
+    w = np.array([[1.0, 0.0], [2.0, -1.0]]).reshape(2, 2, 1, 1)
+    with minivid.use(name):
+        y = conv2d_forward(x, w, np.array([10.0]))
+    # y[0,0] = 10 + 1·1 + 2·0 + 0·2 − 1·1 = 10; y[0,1] = 10 + 2·1 + 0 + 1·2 − 3 = 11;
+    # y[1,0] = 10 + 0 + 0 + 2·2 − 0 = 14; y[1,1] = 10 + 1 + 0 + 0·2 − 1 = 10
+    np.testing.assert_array_equal(y[0, :, :, 0], [[10.0, 11.0], [14.0, 10.0]])
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_hand_worked_backward(name):
+    x = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 3, 1)
+    w = np.array([3.0, 5.0]).reshape(1, 2, 1, 1)
+    dy = np.array([10.0, 100.0]).reshape(1, 1, 2, 1)
+    with minivid.use(name):
+        dx, dw, db = conv2d_backward(dy, x, w)
+    # dx = [10·3, 10·5 + 100·3, 100·5]; dw = [1·10 + 2·100, 2·10 + 4·100]; db = 110
+    np.testing.assert_array_equal(dx.ravel(), [30.0, 350.0, 500.0])
+    np.testing.assert_array_equal(dw.ravel(), [210.0, 420.0])
+    np.testing.assert_array_equal(db, [110.0])
+
+
+def test_same_padding_puts_the_odd_pixel_at_the_bottom_and_right():
+    x = np.arange(1.0, 5.0).reshape(1, 2, 2, 1)
+    w = np.array([[1.0, 10.0], [100.0, 1000.0]]).reshape(2, 2, 1, 1)
+    y = conv2d_forward(x, w, padding="same")[0, :, :, 0]
+    np.testing.assert_array_equal(y, [[4321.0, 402.0], [43.0, 4.0]])
+
+
+# (2) the reference against complex steps; every other backward pass against the same derivative
+
+
+@given(convolutions(), seeds)
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_gradients(name, case, seed):
+    x_shape, w_shape, options = case
+    x, w, b, _ = draw_arrays(*case, seed)
+
+    def forward(x, w, b):
+        with minivid.use("reference"):
+            return conv2d_forward(x, w, b, **options)
+
+    def backward(dy, x, w, b):
+        with minivid.use(name):
+            return dict(zip("xwb", conv2d_backward(dy, x, w, **options), strict=True))
+
+    report = check_gradients(forward, backward, {"x": x, "w": w, "b": b}, equations=EQUATIONS, seed=seed)
+    # With large strides some pixels, or some taps in the padding, are never read: their gradient is zero.
+    assert all(block.verdict in ("ok", "all zero") for block in report.blocks), str(report)
+
+
+# (3) every implementation against the float64 reference
+
+
+@given(convolutions(), seeds)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_matches_the_reference(name, dtype, case, seed):
+    x_shape, w_shape, options = case
+    x, w, b, dy = draw_arrays(*case, seed, dtype)
+    with minivid.use("reference"):
+        wide = [a.astype(np.float64) for a in (x, w, b, dy)]
+        y_expected = conv2d_forward(*wide[:3], **options)
+        expected = conv2d_backward(wide[3], *wide[:2], **options)
+    with minivid.use(name):
+        y = assert_not_mutated(conv2d_forward, x, w, b, **options)
+        gradients = assert_not_mutated(conv2d_backward, dy, x, w, **options)
+    assert_close(y, y_expected, terms=int(np.prod(w_shape[:3])) + 1, dtype=dtype)
+    for actual, wanted in zip(gradients, expected, strict=True):
+        assert_close(actual, wanted, terms=dy.size, dtype=dtype)
+
+
+# (5) layouts and (6) algebra
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_takes_arrays_that_are_not_contiguous(name):
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, 4, 2, 5, 6).transpose(1, 2, 3, 0)[:, ::-1], normal(rng, 5, 4, 3, 2).T
+    with minivid.use(name):
+        y = conv2d_forward(x, w)
+        np.testing.assert_array_equal(y, conv2d_forward(x.copy(), w.copy()))
+        for a, b in zip(
+            conv2d_backward(y[..., ::-1], x, w), conv2d_backward(y[..., ::-1].copy(), x, w), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+@given(convolutions(), seeds)
+def test_backward_is_the_adjoint_of_forward(case, seed):
+    x_shape, w_shape, options = case
+    x, w, _, dy = draw_arrays(*case, seed)
+    dx, dw, _ = conv2d_backward(dy, x, w, **options)
+    inner = (dy * conv2d_forward(x, w, **options)).sum()
+    scale = np.abs(dy).sum() * np.abs(x).max() * np.abs(w).max() * np.prod(w_shape[:3])
+    assert abs(inner - (dx * x).sum()) <= 1e-14 * scale
+    assert abs(inner - (dw * w).sum()) <= 1e-14 * scale
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    import numba
+
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, 3, 17, 13, 5, dtype=np.float32), normal(rng, 3, 3, 5, 7, dtype=np.float32)
+    dy = normal(rng, 3, 15, 11, 7, dtype=np.float32)
+    results, threads = [], numba.get_num_threads()
+    try:
+        for n in (1, threads):
+            numba.set_num_threads(n)
+            results.append([conv2d_forward(x, w), *conv2d_backward(dy, x, w)])
+    finally:
+        numba.set_num_threads(threads)
+    for one, many in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, many)
+
+
+# errors
+
+
+def test_errors_say_what_was_given_and_expected():
+    x, w = np.zeros((1, 4, 4, 3)), np.zeros((3, 3, 2, 8))
+    with pytest.raises(ValueError, match=r"x has 3 channels .* takes 2"):
+        conv2d_forward(x, w)
+    with pytest.raises(ValueError, match=r"\(N, H, W, C\)"):
+        conv2d_forward(x[0], w)
+    with pytest.raises(ValueError, match=r"smaller than the window of 5x5.*padding='same'"):
+        conv2d_forward(x, np.zeros((3, 3, 3, 8)), dilation=2)
+    with pytest.raises(ValueError, match=r"dy has shape \(1, 3, 3, 8\).*\(1, 2, 2, 8\)"):
+        conv2d_backward(np.zeros((1, 3, 3, 8)), x, np.zeros((3, 3, 3, 8)))

@@ -1,0 +1,148 @@
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minivid
+from minivid.gradcheck import check_gradients
+from minivid.ops.matmul import matmul
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.strategies import seeds
+
+IMPLEMENTATIONS = without_reference(matmul)
+sizes = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 7))
+
+
+# (1) answers worked by hand
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_hand_worked(name):
+    a = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    b = np.array([[1.0, 0.0], [10.0, -1.0], [100.0, 2.0]])
+    dy = np.array([[1.0, 10.0], [100.0, 1000.0]])
+    with minivid.use(name):
+        y = matmul(a, b)
+        da = matmul(dy, b, transpose_b=True)
+        db = matmul(a, dy, transpose_a=True)
+    # y[0,0] = 1·1 + 2·10 + 3·100 = 321; y[0,1] = 0 − 2 + 6 = 4; y[1,0] = 4 + 50 + 600; y[1,1] = −5 + 12
+    np.testing.assert_array_equal(y, [[321.0, 4.0], [654.0, 7.0]])
+    # da[0] = (1·1 + 10·0, 1·10 − 10, 1·100 + 10·2); da[1] = (100, 1000 − 1000, 10000 + 2000)
+    np.testing.assert_array_equal(da, [[1.0, 0.0, 120.0], [100.0, 0.0, 12000.0]])
+    # db[0] = (1·1 + 4·100, 1·10 + 4·1000); db[1] = (2 + 500, 20 + 5000); db[2] = (3 + 600, 30 + 6000)
+    np.testing.assert_array_equal(db, [[401.0, 4010.0], [502.0, 5020.0], [603.0, 6030.0]])
+
+
+# (2) gradients against complex steps
+
+
+@given(sizes, seeds)
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_gradients(name, case, seed):
+    M, K, N = case
+    rng = np.random.default_rng(seed)
+
+    def forward(a, b):
+        with minivid.use("reference"):
+            return matmul(a, b)
+
+    def backward(dy, a, b):
+        with minivid.use(name):
+            return {"a": matmul(dy, b, transpose_b=True), "b": matmul(a, dy, transpose_a=True)}
+
+    inputs = {"a": normal(rng, M, K), "b": normal(rng, K, N)}
+    equations = {"a": "matmul.2", "b": "matmul.3"}
+    check_gradients(forward, backward, inputs, equations=equations, seed=seed).raise_if_failed()
+
+
+# (3) every implementation against the float64 reference
+
+
+@given(sizes, seeds, st.booleans(), st.booleans())
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_matches_the_reference(name, dtype, case, seed, transpose_a, transpose_b):
+    M, K, N = case
+    rng = np.random.default_rng(seed)
+    a = normal(rng, *((K, M) if transpose_a else (M, K)), dtype=dtype)
+    b = normal(rng, *((N, K) if transpose_b else (K, N)), dtype=dtype)
+    with minivid.use("reference"):
+        expected = matmul(a.astype(np.float64), b.astype(np.float64), transpose_a, transpose_b)
+    with minivid.use(name):
+        y = assert_not_mutated(matmul, a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+    assert_close(y, expected, terms=K, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 300, 1), (33, 5, 129), (64, 17, 256), (70, 1, 300)])
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_blocks_meet_without_gaps(name, shape, dtype):
+    M, K, N = shape
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, M, K, dtype=dtype), normal(rng, K, N, dtype=dtype)
+    with minivid.use(name):
+        assert_close(matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), terms=K, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_sums_over_nothing_are_zero(name):
+    with minivid.use(name):
+        np.testing.assert_array_equal(matmul(np.ones((2, 0)), np.ones((0, 3))), np.zeros((2, 3)))
+        assert matmul(np.ones((0, 2)), np.ones((2, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_nan_is_not_lost_beside_zeros(name):
+    a, b = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[np.nan], [2.0]])
+    with minivid.use(name):
+        assert np.isnan(matmul(a, b)).all()  # 0·NaN is NaN
+
+
+# (5) layouts, (6) algebra
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_takes_arrays_that_are_not_contiguous(name):
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, 6, 5).T[:, ::-1], normal(rng, 12, 7)[::2]
+    with minivid.use(name):
+        np.testing.assert_array_equal(matmul(a, b), matmul(a.copy(), b.copy()))
+
+
+@given(sizes, seeds)
+def test_backward_is_the_adjoint_of_forward(case, seed):
+    M, K, N = case
+    rng = np.random.default_rng(seed)
+    a, b, dy = normal(rng, M, K), normal(rng, K, N), normal(rng, M, N)
+    inner = (dy * matmul(a, b)).sum()
+    scale = np.abs(dy).sum() * np.abs(a).max() * np.abs(b).max() * K
+    assert abs(inner - (matmul(dy, b, transpose_b=True) * a).sum()) <= 1e-14 * scale
+    assert abs(inner - (matmul(a, dy, transpose_a=True) * b).sum()) <= 1e-14 * scale
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, 100, 77, dtype=np.float32), normal(rng, 77, 300, dtype=np.float32)
+    results, threads = [], numba.get_num_threads()
+    try:
+        for n in (1, threads):
+            numba.set_num_threads(n)
+            results.append(matmul(a, b))
+    finally:
+        numba.set_num_threads(threads)
+    np.testing.assert_array_equal(*results)
+
+
+# errors
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_errors_say_what_was_given_and_expected(name):
+    with minivid.use(name):
+        with pytest.raises(ValueError, match=r"two matrices, got shapes \(2, 3, 4\) and \(4, 5\)"):
+            matmul(np.zeros((2, 3, 4)), np.zeros((4, 5)))
+        with pytest.raises(ValueError, match=r"inner sizes differ: \(2, 3\) times \(4, 5\)"):
+            matmul(np.zeros((2, 3)), np.zeros((4, 5)))
+        with pytest.raises(ValueError, match=r"inner sizes differ: \(3, 2\) times \(3, 5\)"):
+            matmul(np.zeros((2, 3)), np.zeros((3, 5)), transpose_a=True)
