@@ -7,7 +7,7 @@ import numpy as np
 
 from minivid import rng
 
-__all__ = ["ArrayBatches", "Batch", "as_batches", "unpack"]
+__all__ = ["ArrayBatches", "Batch", "as_batches", "check_arrays", "iterate", "take", "unpack"]
 
 
 class Batch(NamedTuple):
@@ -83,7 +83,7 @@ def check_arrays(x, y=None, sample_weight=None, lengths=None) -> Batch:
         raise ValueError(f"x holds no samples: its shape is {x.shape}")
     y = None if y is None else _numbers(y, "y")
     weight = None if sample_weight is None else _numbers(sample_weight, "sample_weight")
-    mask = None if lengths is None else _mask(_numbers(lengths, "lengths"), x)
+    mask = None if lengths is None else _mask(_numbers(lengths, "lengths"), x.shape)
     for name, array in (("y", y), ("sample_weight", weight)):
         if array is not None and (array.ndim == 0 or len(array) != len(x)):
             raise ValueError(f"x has {len(x)} samples, but {name} has shape {array.shape}")
@@ -102,21 +102,24 @@ def _numbers(values, name: str) -> np.ndarray:
             ) from None
     if array.dtype.kind not in "fiub":
         hint = "; turn labels into numbers first" if array.dtype.kind in "US" and name == "y" else ""
+        if hasattr(values, "__next__"):
+            hint = "; a generator has no length: give arrays, or an object with len() whose items are batches (x, y)"
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}{hint}")
     return array
 
 
-def _mask(lengths: np.ndarray, x: np.ndarray) -> np.ndarray:
-    if x.ndim < 3 or lengths.shape != x.shape[:1]:
-        raise ValueError(f"lengths needs one number per sequence (N, T, ...): got {lengths.shape} for x {x.shape}")
-    if lengths.min() < 0 or lengths.max() > x.shape[1]:
-        raise ValueError(f"lengths must be in 0..{x.shape[1]}, got {lengths.min()}..{lengths.max()}")
-    return np.arange(x.shape[1]) < lengths[:, None]  # (N, T)
+def _mask(lengths: np.ndarray, x_shape: tuple[int, ...]) -> np.ndarray:
+    if len(x_shape) < 3 or lengths.shape != x_shape[:1]:
+        raise ValueError(f"lengths needs one number per sequence (N, T, ...): got {lengths.shape} for x {x_shape}")
+    if lengths.dtype.kind not in "iu" or lengths.min() < 0 or lengths.max() > x_shape[1]:
+        raise ValueError(f"lengths must be whole numbers from 0 to {x_shape[1]}, got {lengths}")
+    return np.arange(x_shape[1]) < lengths[:, None]  # (N, T)
 
 
 def is_sequence_of_batches(x) -> bool:
     """Whether ``x`` is an object with batches, such as a ClipSequence, rather than an array or a list."""
-    return hasattr(x, "__getitem__") and hasattr(x, "__len__") and not hasattr(x, "dtype") and not isinstance(x, list | tuple)
+    is_array = hasattr(x, "dtype") or hasattr(x, "__array__") or isinstance(x, list | tuple | str | dict | range)
+    return hasattr(x, "__getitem__") and hasattr(x, "__len__") and not is_array
 
 
 def as_batches(x, y=None, sample_weight=None, lengths=None, batch_size: int | None = None, shuffle: bool = False):
@@ -125,7 +128,7 @@ def as_batches(x, y=None, sample_weight=None, lengths=None, batch_size: int | No
     Parameters
     ----------
     x : array or batch sequence
-        A batch sequence has a length and gives ``(x, y)`` or ``(x, y, sample_weight)`` for each index.
+        A batch sequence has a length and gives for each index what `unpack` takes.
     y, sample_weight, lengths, batch_size, shuffle
         For arrays only; see `check_arrays` and `ArrayBatches`. ``batch_size`` is 32 by default.
 
@@ -156,22 +159,35 @@ def as_batches(x, y=None, sample_weight=None, lengths=None, batch_size: int | No
     return x
 
 
+def iterate(batches) -> Iterator[Batch]:
+    """Yield each batch of what `as_batches` returned as a `Batch`."""
+    # A class with only __len__ and __getitem__ need not raise IndexError at its end.
+    by_index = (batches[index] for index in range(len(batches)))
+    yield from map(unpack, batches if hasattr(batches, "__iter__") else by_index)
+
+
 def unpack(batch) -> Batch:
     """Return what a batch sequence gave as a `Batch`.
 
     Parameters
     ----------
-    batch : Batch, array, (x, y) or (x, y, sample_weight)
+    batch : Batch, array, (x, y), (x, y, sample_weight) or (x, y, sample_weight, lengths)
 
     Raises
     ------
     TypeError
         For tuples of another length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unpack((np.zeros((2, 3)), np.array([0, 1]))).y
+    array([0, 1])
     """
     if isinstance(batch, Batch):
         return batch
     if not isinstance(batch, tuple):
         return check_arrays(batch)
-    if not 1 <= len(batch) <= 3:
-        raise TypeError(f"a batch is x, (x, y) or (x, y, sample_weight); got a tuple of {len(batch)}")
+    if not 1 <= len(batch) <= 4:
+        raise TypeError(f"a batch is x, (x, y) or (x, y, sample_weight[, lengths]); got a tuple of {len(batch)}")
     return check_arrays(*batch)

@@ -1,14 +1,16 @@
 """Sequential: a list of layers, trained by a short visible loop."""
 
+import json
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from minivid import layers as layer_classes
-from minivid import losses, metrics, optimizers
-from minivid.layers.base import Layer, Shape
+from minivid import losses, optimizers
+from minivid.layers.base import Layer, Shape, adopted_dtype, copy_into, weights_left_empty
 from minivid.layers.recurrent import RecurrentLayer
+from minivid.metrics import get as get_metric
 from minivid.saving import ModelFileError, read_model_file, write_model_file
 from minivid.summary import summary_of
 from minivid.training import Trainable
@@ -80,48 +82,44 @@ class Sequential(Trainable):
         """
         if isinstance(layer, type):
             raise TypeError(f"add() takes a layer object, got the class; write {layer.__name__}(...)")
+        if isinstance(layer, Sequential):
+            raise TypeError(
+                "add() takes a layer, got a Sequential model: wrap it, TimeDistributed(model), to run it on every frame "
+                "of a clip, or add its layers one by one"
+            )
         if not isinstance(layer, Layer):
             raise TypeError(f"add() takes a layer, got {layer!r}")
         if any(layer is other for other in self.layers):
             raise ValueError(f"layer {layer.name!r} is in this model already; make a second object")
         layer.name = self._free_name(layer)
+        shape = self.layers[-1].output_shape if self.layers else layer.given_input_shape or layer.input_shape
+        if shape is not None:
+            self._build_layer(len(self.layers), layer, shape)
+        layer.given_name = layer.name  # from now on it keys the weights, here and in files
         self.layers.append(layer)
-        shape = self.layers[-2].output_shape if len(self.layers) > 1 else layer.given_input_shape
-        if shape is None:
-            return
-        try:
-            self._build_layer(len(self.layers) - 1, shape)
-        except ValueError:
-            self.layers.pop()
-            raise
 
     def _free_name(self, layer: Layer) -> str:
         taken = {other.name for other in self.layers}
         if layer.given_name is not None and layer.name in taken:
             raise ValueError(f"two layers are named {layer.name!r}; give them different names")
-        name, count = layer.name, 0
-        while name in taken:
-            count += 1
-            name = f"{layer.name}_{count}"
-        return name
+        names = (f"{layer.name}_{count}" if count else layer.name for count in range(len(taken) + 1))
+        return next(name for name in names if name not in taken)
 
-    def _build_layer(self, index: int, shape: Shape) -> None:
-        layer = self.layers[index]
-        before = self.layers[index - 1] if index else None
-        if len(shape) == 2 and isinstance(before, RecurrentLayer) and _wants_sequence(layer):
+    def _build_layer(self, index: int, layer: Layer, shape: Shape) -> None:
+        recurrent = [before for before in self.layers[:index] if isinstance(before, RecurrentLayer)]
+        if len(shape) == 2 and recurrent and _wants_sequence(layer):
+            last = recurrent[-1]
             raise ValueError(
-                f"layer {layer.name!r} takes a sequence (batch, time, features), but layer {before.name!r} gives only "
-                f"its last state {shape}: set return_sequences=True on layer {before.name!r}"
+                f"layer {layer.name!r} takes a sequence (batch, time, features), but layer {last.name!r} gives only "
+                f"its last state {last.output_shape}: set return_sequences=True on layer {last.name!r}"
             )
-        if isinstance(before, RecurrentLayer) and before.return_state:
+        if isinstance(layer, RecurrentLayer) and layer.return_state:
             raise ValueError(
-                f"layer {before.name!r} has return_state=True and gives several outputs; a Sequential model passes on "
+                f"layer {layer.name!r} has return_state=True and gives several outputs; a Sequential model passes on "
                 "one. Call the layer by itself, or leave return_state out"
             )
-        if layer.dtype is None:
-            layer.dtype = self.dtype
-        if not layer.built or layer.input_shape != shape:
-            layer.build(shape)
+        layer.dtype = layer.dtype or self.dtype
+        layer.build(shape)
         self.dtype = self.dtype or layer.dtype
 
     def build(self, input_shape: Shape) -> None:
@@ -136,7 +134,7 @@ class Sequential(Trainable):
             raise ValueError("the model has no layers; add() some first")
         shape = (None, *input_shape[1:])
         for index, layer in enumerate(self.layers):
-            self._build_layer(index, shape)
+            self._build_layer(index, layer, shape)
             shape = layer.output_shape
 
     @property
@@ -160,7 +158,7 @@ class Sequential(Trainable):
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
 
-    def compile(self, optimizer="rmsprop", loss=None, metrics: Sequence = ()) -> None:
+    def compile(self, optimizer="rmsprop", loss=None, metrics: Sequence | None = None) -> None:
         """Say how the model is trained.
 
         Parameters
@@ -169,18 +167,23 @@ class Sequential(Trainable):
             E.g. "adam" or ``Adam(learning_rate=1e-3)``.
         loss : str or Loss
             E.g. "categorical_crossentropy" (one-hot targets) or "sparse_categorical_crossentropy" (class numbers).
-        metrics : list of str, Metric or callable
+        metrics : list of str, Metric or callable, optional
             E.g. ["accuracy"].
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or there is no loss; the model stays as it was.
         """
         if loss is None:
             raise ValueError("compile needs a loss, e.g. loss='categorical_crossentropy'")
-        self.optimizer = optimizers.get(optimizer)
-        self.loss = losses.get(loss)
-        self._metrics_given = list(metrics) if isinstance(metrics, list | tuple) else [metrics]
-        self._resolve_metrics()
-
-    def _resolve_metrics(self) -> None:
-        self.metrics = [metrics.get(m, self.loss.name, self.output_shape) for m in self._metrics_given]
+        optimizer, loss = optimizers.get(optimizer), losses.get(loss)
+        given = list(metrics or ()) if metrics is None or isinstance(metrics, list | tuple) else [metrics]
+        resolved = [get_metric(metric, loss.name, self.output_shape) for metric in given]
+        names = [metric.name for metric in resolved]
+        if len({"loss", *names}) <= len(names):
+            raise ValueError(f"metrics need different names, and none may be called 'loss'; got {names}")
+        self.optimizer, self.loss, self.metrics, self._metrics_given = optimizer, loss, resolved, given
 
     # --- forward and backward ---------------------------------------------------------------------------------
 
@@ -206,14 +209,21 @@ class Sequential(Trainable):
         """
         if not self.layers:
             raise ValueError("the model has no layers; add() some first")
-        if not self.built:
-            self.build(np.shape(x))
+        x = self.cast(x)
         for layer in self.layers:
             y = layer(x, training=training, mask=mask)
             mask = layer.compute_mask(x, mask)
             x = y
         self.output_mask = mask
         return x
+
+    def cast(self, x):
+        """Return ``x`` as an array of the dtype that the model computes in; build the model for it if need be."""
+        x = x if hasattr(x, "dtype") else np.asarray(x)
+        if not self.built:
+            self.dtype = self.dtype or adopted_dtype(x)
+            self.build(x.shape)
+        return x.astype(self.dtype, copy=False) if x.dtype.kind in "fiub" else x
 
     def backward(self, dy, need_dx: bool = True):
         """Run the backward passes of all layers, last to first, after a `forward`.
@@ -230,14 +240,24 @@ class Sequential(Trainable):
         dx : array or None
             Gradient with respect to the input. The weights' gradients were added to ``grads``.
         """
-        for layer in reversed(self.layers):
-            dy = layer.backward(dy, need_dx or layer is not self.layers[0])
+        return self._backward(len(self.layers), dy, need_dx)
+
+    def _backward(self, count: int, dy, need_dx: bool):
+        """Run the backward passes of the first ``count`` layers, as far back as something is to be learned."""
+        for index in reversed(range(count)):
+            needed = need_dx or self._learns(index)
+            dy = self.layers[index].backward(dy, needed)
+            if not needed:
+                return None
         return dy
+
+    def _learns(self, count: int) -> bool:
+        return any(layer.trainable_params for layer in self.layers[:count])
 
     @property
     def activation(self):
         """The activation of the last layer, if it has one."""
-        return getattr(self.layers[-1], "activation", None)
+        return getattr(self.layers[-1], "activation", None) if self.layers else None
 
     @property
     def logits(self):
@@ -246,11 +266,10 @@ class Sequential(Trainable):
 
     def backward_logits(self, dlogits, need_dx: bool = True):
         """Run `backward` from the gradient with respect to the logits of the last layer."""
-        *others, last = self.layers
-        dy = last.backward_logits(dlogits, need_dx or bool(others))
-        for layer in reversed(others):
-            dy = layer.backward(dy, need_dx or layer is not self.layers[0])
-        return dy
+        before = len(self.layers) - 1
+        needed = need_dx or self._learns(before)
+        dy = self.layers[-1].backward_logits(dlogits, needed)
+        return self._backward(before, dy, need_dx) if needed else None
 
     def zero_grads(self) -> None:
         """Set all gradients to zero."""
@@ -258,6 +277,16 @@ class Sequential(Trainable):
             layer.zero_grads()
 
     # --- weights ----------------------------------------------------------------------------------------------
+
+    @property
+    def trainable(self) -> bool:
+        """Whether an optimizer may change the weights of any layer; set it for all layers at once."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = value
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -271,9 +300,8 @@ class Sequential(Trainable):
 
     @property
     def grads(self) -> dict[str, np.ndarray]:
-        """The gradients of the trainable weights, under the same names."""
-        gradients = self._collect("grads")
-        return {name: gradients[name] for name in self.trainable_params}
+        """The gradients of all weights, under the same names."""
+        return self._collect("grads")
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -285,7 +313,7 @@ class Sequential(Trainable):
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of the weights of all layers, in Keras's order."""
-        return [weight for layer in self.layers for weight in layer.get_weights()]
+        return [array.copy() for array in self.arrays()]
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Copy arrays into the weights.
@@ -300,15 +328,11 @@ class Sequential(Trainable):
         ValueError
             If the number or a shape differs; nothing is changed then.
         """
-        expected = [weight.shape for weight in self.get_weights()]
-        shapes = [np.shape(weight) for weight in weights]
-        if shapes != expected:
-            raise ValueError(f"the model has weights of shapes {expected}, got {shapes}")
-        weights = list(weights)
-        for layer in self.layers:
-            count = len(layer.params) + len(layer.state)
-            layer.set_weights(weights[:count])
-            del weights[:count]
+        copy_into(self.arrays(), weights, "the model")
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return the weights and the untrained state themselves, layer by layer."""
+        return [array for layer in self.layers for array in layer.arrays()]
 
     def count_params(self) -> int:
         """Return the number of weights, untrained state included."""
@@ -354,7 +378,20 @@ class Sequential(Trainable):
         Parameters
         ----------
         path : path
-            By convention ``*.safetensors``.
+            By convention ``*.safetensors``. A file that is there already stays until the new one is complete.
+
+        Raises
+        ------
+        ValueError
+            If the model has no weights yet, or a part that a file cannot hold: a layer, activation, loss or optimizer
+            of your own. Nothing is written then.
+        OSError
+            If the folder does not exist or cannot be written to.
+
+        Notes
+        -----
+        Metrics that are objects or functions are left out. Random streams and the carried states of stateful layers
+        are not part of a model.
         """
         if not self.built:
             raise ValueError("a model without weights cannot be saved; build it or train it first")
@@ -363,29 +400,53 @@ class Sequential(Trainable):
             config["compile"] = {
                 "optimizer": optimizers.serialize(self.optimizer),
                 "loss": losses.serialize(self.loss),
-                "metrics": [m for m in self._metrics_given if isinstance(m, str)],  # functions cannot be saved
+                "metrics": [metric for metric in self._metrics_given if isinstance(metric, str)],
             }
-        write_model_file(path, config, self._tensors())
+        try:
+            _from_config(
+                json.loads(json.dumps(config)), room=self.count_params()
+            )  # better now than when the file is wanted back
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a file cannot hold this model: {error}") from error
+        write_model_file(path, config, self.tensors())
 
-    def _tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return copies of all that training changes: weights, untrained state and the optimizer's state.
+
+        Returns
+        -------
+        dict of str to array
+            ``"model/<layer>/<weight>"`` and, if the model is compiled, ``"optimizer/<layer>/<weight>/<slot>"``.
+        """
         tensors = {f"model/{name}": array.copy() for name, array in (self.params | self.state).items()}
         if self.optimizer is not None:
             tensors |= {f"optimizer/{name}": np.asarray(array) for name, array in self.optimizer.state().items()}
         return tensors
 
-    def _load_tensors(self, tensors: dict[str, np.ndarray]) -> None:
+    def load_tensors(self, tensors: dict[str, np.ndarray]) -> None:
+        """Go back to what `tensors` returned.
+
+        Parameters
+        ----------
+        tensors : dict of str to array
+
+        Raises
+        ------
+        ValueError
+            If a name, shape or dtype differs; nothing is changed then.
+        """
         own = self.params | self.state
-        given = {name.removeprefix("model/"): a for name, a in tensors.items() if name.startswith("model/")}
-        shapes = {name: array.shape for name, array in own.items()}
-        found = {name: array.shape for name, array in given.items()}
-        if shapes != found:
-            odd = sorted(set(shapes.items()) ^ set(found.items()))[:4]
-            raise ValueError(f"the weights do not fit the model: {odd}")
-        for name, array in own.items():
-            array[...] = given[name]
+        given = {kind: _under(f"{kind}/", tensors) for kind in ("model", "optimizer")}
+        _require_same(_kinds(own), _kinds(given["model"]))
+        if len(tensors) != sum(map(len, given.values())) or (given["optimizer"] and self.optimizer is None):
+            raise ValueError("there are tensors that belong neither to the model nor to its optimizer")
         if self.optimizer is not None:
-            prefix = "optimizer/"
-            self.optimizer.load_state({n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)})
+            slots = {name: a for name, a in given["optimizer"].items() if "/" in name}
+            owners = {name: self.params.get(name.rpartition("/")[0]) for name in slots}
+            _require_same(_kinds(owners), _kinds(slots))
+            self.optimizer.load_state(given["optimizer"])
+        for name, array in own.items():
+            array[...] = given["model"][name]
 
 
 def load_model(path: str | os.PathLike) -> Sequential:
@@ -406,6 +467,10 @@ def load_model(path: str | os.PathLike) -> Sequential:
     minivid.saving.ModelFileError
         If the file is damaged, is no minivid model, or its parts do not fit each other.
 
+    Notes
+    -----
+    No random numbers are drawn: a training that goes on after loading shuffles as it would have without.
+
     Examples
     --------
     >>> import os, tempfile
@@ -418,20 +483,29 @@ def load_model(path: str | os.PathLike) -> Sequential:
     """
     config, tensors = read_model_file(path)
     try:
-        model = _from_config(config["model"])
-        if "compile" in config:
-            model.compile(
-                optimizers.get(config["compile"]["optimizer"]),
-                losses.get(config["compile"]["loss"]),
-                config["compile"]["metrics"],
-            )
-        model._load_tensors(tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(f"{path}: the model description does not fit its weights or this version: {error}") from error
+        model = _from_config(config, room=sum(tensor.size for tensor in tensors.values()))
+        model.load_tensors(tensors)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
+        raise ModelFileError(
+            f"{path}: the model description does not fit its weights or this version: {reason}"
+        ) from error
     return model
 
 
-def _from_config(config: dict) -> Sequential:
+def _from_config(config: dict, room: int) -> Sequential:
+    """Make the model of a file; its weights are zeros, and none has more than ``room`` entries."""
+    with weights_left_empty(room):
+        model = _model_from_config(config["model"])
+    if not model.built:
+        raise ValueError("the layers do not say for which inputs they are")
+    if "compile" in config:
+        given = config["compile"]
+        model.compile(optimizers.get(given["optimizer"]), losses.get(given["loss"]), given["metrics"])
+    return model
+
+
+def _model_from_config(config: dict) -> Sequential:
     model = Sequential([_layer_from_config(layer) for layer in config["layers"]], name=config["name"])
     if config["input_shape"] is not None and not model.built:
         model.build(tuple(config["input_shape"]))
@@ -441,14 +515,29 @@ def _from_config(config: dict) -> Sequential:
 def _layer_from_config(description: dict):
     class_name, config = description["class_name"], dict(description["config"])
     if class_name == "Sequential":
-        return _from_config(config)
-    cls = getattr(layer_classes, class_name, None) if class_name in layer_classes.__all__ else None
-    if cls is None:
+        return _model_from_config(config)
+    if class_name not in layer_classes.__all__ or class_name == "Layer":
         raise ValueError(f"there is no layer class {class_name!r}")
     if "layer" in config:
         config["layer"] = _layer_from_config(config["layer"])
-    return cls(**config)
+    return getattr(layer_classes, class_name)(**config)
 
 
 def _wants_sequence(layer) -> bool:
     return isinstance(layer, RecurrentLayer | layer_classes.TimeDistributed)
+
+
+def _under(prefix: str, tensors: dict) -> dict:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _kinds(tensors: dict) -> dict[str, str]:
+    return {name: "nothing" if a is None else f"{a.dtype} {a.shape}" for name, a in tensors.items()}
+
+
+def _require_same(expected: dict[str, str], found: dict[str, str]) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"the model has {expected.get(name, 'nothing')} for {name!r}, the file {found.get(name, 'nothing')}"
+            )

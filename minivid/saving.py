@@ -5,7 +5,7 @@ No pickle: a model file cannot run code. Names of tensors: ``model/<layer>/<weig
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,14 @@ def write_model_file(path: str | os.PathLike, config: dict, tensors: dict[str, n
         metadata={"format": FORMAT, "config": json.dumps(config)},
     )
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        temporary.write_bytes(data)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -76,12 +77,14 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no model file {path}")
+        raise FileNotFoundError(f"no model file {path}" + (": it is a folder" if path.is_dir() else ""))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, KeyError) as error:
+    except PermissionError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from error
+    except (SafetensorError, OSError, TypeError, AttributeError, KeyError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path} is no model file, or is damaged: {error}") from error
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "none")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minivid.batches import ArrayBatches, Batch, as_batches, check_arrays, is_sequence_of_batches, take, unpack
+from minivid.batches import ArrayBatches, Batch, as_batches, check_arrays, is_sequence_of_batches, iterate, take, unpack
 from minivid.callbacks import Callback, CallbackList, History, TerminateOnNaN
 from minivid.progress import ProgressBar, track
 from minivid.splitting import split_validation
@@ -22,8 +22,15 @@ class Trainable:
     """Base class of models: `fit`, `evaluate`, `predict` and `train_on_batch`.
 
     A subclass has ``layers``, `forward`, `backward` and `backward_logits`, ``activation`` and ``logits`` of its last
-    layer, ``output_mask``, ``params``, ``trainable_params`` and ``grads``, and after ``compile`` an ``optimizer``, a
-    ``loss`` and ``metrics``; see `minivid.models.Sequential`.
+    layer, ``output_mask``, ``params``, ``trainable_params``, ``grads`` and ``state``, `build`, `cast`, `tensors` and
+    `load_tensors`, and after ``compile`` an ``optimizer``, a ``loss`` and ``metrics``; see `minivid.models.Sequential`.
+
+    Attributes
+    ----------
+    history : History
+        Of the last `fit`, an interrupted one too.
+    stop_training : bool
+        Set by callbacks to end `fit` after the current batch's epoch.
 
     Examples
     --------
@@ -74,8 +81,8 @@ class Trainable:
         validation_split : float
             Fraction of the arrays' last samples (before shuffling, as in Keras) to validate on. Data sorted by class
             needs ``stratify`` or ``groups``.
-        validation_data : (x, y), (x, y, sample_weight) or batch sequence, optional
-            What to validate on after each epoch.
+        validation_data : (x, y), (x, y, sample_weight), (x, y, sample_weight, lengths) or batch sequence, optional
+            What to validate on after each epoch; comes before ``validation_split``.
         shuffle : bool
             Draw a new order of the arrays' samples for each epoch.
         class_weight : dict of int to float, optional
@@ -101,49 +108,54 @@ class Trainable:
         RuntimeError
             If the model was not compiled.
         NonFiniteError
-            If loss or gradients are NaN or infinite; names epoch, batch and layer.
+            If loss or gradients are NaN or infinite; names epoch, batch and layer. The weights are those before that
+            batch. With a `TerminateOnNaN` callback `fit` warns and ends instead.
         KeyboardInterrupt
-            After Ctrl-C; the model has the weights of the last complete epoch then.
+            After Ctrl-C; weights and optimizer are those after the last complete epoch then, or those from before
+            `fit` if there is none. ``model.history`` has the figures so far.
         """
         self._check_compiled("fit()")
-        train, validation = _training_data(
+        train, validation = self._training_data(
             x, y, batch_size, validation_split, validation_data, shuffle, sample_weight, lengths, stratify, groups
         )
-        history = History()
+        if not self.built:
+            self.cast(unpack(train[0]).x)
+        history = self.history = History()
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        params = {"epochs": epochs, "steps": len(train)}
         self.stop_training = False
-        complete = None
-        hooks = CallbackList(
-            [*(callbacks or []), ProgressBar(verbose), history], self, {"epochs": epochs, "steps": len(train)}
-        )
-        with hooks:
-            hooks.on_train_begin()
-            try:
-                for epoch in range(initial_epoch, epochs):
-                    hooks.on_epoch_begin(epoch)
-                    logs = self._train_epoch(train, epoch, class_weight, hooks)
-                    if validation is not None:
-                        logs |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
-                    complete = epoch, self._tensors()
-                    hooks.on_epoch_end(epoch, logs)
-                    if self.stop_training:
-                        break
-            except KeyboardInterrupt:
-                self._go_back_to(complete)
-                raise
-            hooks.on_train_end()
+        self._complete = None, self.tensors()
+        try:
+            with CallbackList([*callbacks, ProgressBar(verbose), history], self, params) as hooks:
+                self._train(train, validation, range(initial_epoch, epochs), class_weight, hooks)
+        except KeyboardInterrupt:
+            self._go_back()
+            raise
+        finally:
+            del self._complete
         return history
+
+    def _train(self, train, validation, epochs: range, class_weight, hooks: CallbackList) -> None:
+        logs: dict[str, float] = {}
+        hooks.on_train_begin()
+        for epoch in epochs:
+            hooks.on_epoch_begin(epoch)
+            logs = self._train_epoch(train, epoch, class_weight, hooks)
+            if validation is not None:
+                logs |= self._validate(validation, epoch, hooks)
+            self._complete = epoch, self.tensors()
+            hooks.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        hooks.on_train_end(logs)
 
     def _train_epoch(self, batches, epoch: int, class_weight, hooks: CallbackList) -> dict[str, float]:
         figures = _Figures(self.metrics)
-        for step, given in enumerate(batches):
+        for step, batch in enumerate(iterate(batches)):
             hooks.on_train_batch_begin(step)
-            batch = _weighted(unpack(given), class_weight)
-            loss, y_pred = self._gradients(batch)
-            trouble = self._trouble(loss, batch)
-            if trouble is None:
-                self.optimizer.step(self.trainable_params, self.grads)
-            else:
-                _report(f"{trouble} (epoch {epoch + 1}, batch {step + 1})", hooks)
+            loss, y_pred, trouble = self._step(self._weighted(batch, class_weight))
+            if trouble is not None:
+                self._report(f"{trouble} (epoch {epoch + 1}, batch {step + 1})", hooks)
             figures.update(loss, batch, y_pred, self.output_mask)
             hooks.on_train_batch_end(step, figures.result())
             if self.stop_training:
@@ -152,9 +164,29 @@ class Trainable:
             batches.on_epoch_end()
         return figures.result()
 
+    def _validate(self, batches, epoch: int, hooks: CallbackList) -> dict[str, float]:
+        figures = self._evaluate(batches, hooks)
+        if not np.isfinite(figures["loss"]):
+            self._report(f"the validation loss is {figures['loss']:g} (after epoch {epoch + 1})", hooks)
+        return {f"val_{name}": value for name, value in figures.items()}
+
+    def _step(self, batch: Batch) -> tuple[float, np.ndarray, str | None]:
+        """Run forward, loss, backward and the optimizer; return loss, predictions and what is not finite, if any."""
+        state = {name: array.copy() for name, array in self.state.items()}
+        with np.errstate(over="ignore", invalid="ignore"):  # `_trouble` reports these, and where they come from
+            loss, y_pred = self._gradients(batch)
+            trouble = self._trouble(loss, batch)
+            if trouble is None:
+                params, grads = self.trainable_params, self.grads
+                self.optimizer.step(params, {name: grads[name] for name in params})
+        if trouble is not None:
+            for name, array in self.state.items():  # moving averages have seen the batch already
+                array[...] = state[name]
+        return loss, y_pred, trouble
+
     def _gradients(self, batch: Batch) -> tuple[float, np.ndarray]:
         """Run forward, loss and backward; return loss and predictions."""
-        y_pred = self.forward(self._cast(batch.x), training=True, mask=batch.mask)
+        y_pred = self.forward(batch.x, training=True, mask=batch.mask)
         loss = self._loss_of(y_pred, batch)
         self.zero_grads()
         if self._fused:
@@ -173,12 +205,6 @@ class Trainable:
     def _fused(self) -> bool:
         """Whether the loss starts from the logits of the last layer, so that nothing overflows."""
         return self.activation is not None and self.activation.name == self.loss.fused_activation
-
-    def _cast(self, x):
-        """Return inputs in the dtype that the model computes in."""
-        if not self.built:
-            self.build(x.shape)
-        return x.astype(self.dtype, copy=False)
 
     def _check_compiled(self, what: str) -> None:
         if self.loss is None:
@@ -207,13 +233,56 @@ class Trainable:
             If loss or gradients are NaN or infinite; the weights stay as they were.
         """
         self._check_compiled("train_on_batch()")
-        batch = _weighted(check_arrays(x, y, sample_weight), class_weight)
-        loss, _ = self._gradients(batch)
-        trouble = self._trouble(loss, batch)
+        loss, _, trouble = self._step(self._weighted(check_arrays(x, y, sample_weight), class_weight))
         if trouble is not None:
             raise NonFiniteError(trouble)
-        self.optimizer.step(self.trainable_params, self.grads)
         return loss
+
+    # --- data -------------------------------------------------------------------------------------------------
+
+    def _training_data(
+        self, x, y, batch_size, fraction, validation_data, shuffle, sample_weight, lengths, stratify, groups
+    ):
+        """Return the batches to train on, and those to validate on or None."""
+        splits = bool(fraction) and validation_data is None
+        if (stratify or groups is not None) and not splits:
+            raise ValueError("stratify= and groups= say how validation_split= cuts; give a validation_split")
+        if not splits:
+            train = as_batches(x, y, sample_weight, lengths, batch_size, shuffle)
+            return train, _validation_batches(validation_data, batch_size)
+        if is_sequence_of_batches(x):
+            raise ValueError(
+                "validation_split cuts arrays; for clips in folders, make two sequences with "
+                "clips_from_directory(..., validation_split=0.2, subset='training' and 'validation')"
+            )
+        data = check_arrays(x, y, sample_weight, lengths)
+        labels = None if data.y is None else self._labels(data.y)
+        train, held_out = split_validation(len(data.x), fraction, labels, stratify, groups)
+        size = 32 if batch_size is None else batch_size
+        return ArrayBatches(take(data, train), size, shuffle), ArrayBatches(take(data, held_out), size)
+
+    def _labels(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the class numbers that targets stand for, (N,) or (N, T), or None if there are no classes."""
+        if self.loss.name == "categorical_crossentropy":
+            return y.argmax(axis=-1)
+        if self.loss.name not in ("sparse_categorical_crossentropy", "binary_crossentropy"):
+            return None
+        return y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
+
+    def _weighted(self, batch: Batch, class_weight: dict[int, float] | None) -> Batch:
+        """Multiply the weight of each class into the weights of its samples."""
+        if class_weight is None or batch.y is None:
+            return batch
+        labels = self._labels(batch.y)
+        if labels is None:
+            raise ValueError(f"class_weight needs a loss for classes; this one is {self.loss.name}")
+        weight = np.ones(labels.shape)
+        for label, value in class_weight.items():
+            weight[labels == label] = value
+        if batch.weight is not None:
+            given = batch.weight.reshape(batch.weight.shape + (1,) * (weight.ndim - batch.weight.ndim))
+            weight = weight * given
+        return batch._replace(weight=weight)
 
     # --- what can go wrong ------------------------------------------------------------------------------------
 
@@ -235,28 +304,34 @@ class Trainable:
         return None
 
     def _first_bad_output(self, batch: Batch) -> str:
-        x, mask = self._cast(batch.x), batch.mask
+        x, mask = self.cast(batch.x), batch.mask
         if not np.isfinite(x).all():
             return "the input x"
         for layer in self.layers:
-            for name, weight in layer.params.items():
+            for name, weight in (layer.params | layer.state).items():
                 if not np.isfinite(weight).all():
                     return f"the weight {name!r} of layer {layer.name!r}"
             y = layer(x, training=True, mask=mask)
             if not np.isfinite(y).all():
                 return f"the output of layer {layer.name!r}"
             x, mask = y, layer.compute_mask(x, mask)
-        return f"the loss itself, after layer {self.layers[-1].name!r} (are the targets finite?)"
+        return f"the loss itself, after layer {self.layers[-1].name!r}"
 
-    def _go_back_to(self, complete) -> None:
-        if complete is None:
-            print("Interrupted in the first epoch: no epoch is complete, nothing is kept.", file=sys.stderr)
-            return
-        epoch, tensors = complete
-        self._load_tensors(tensors)
+    def _report(self, trouble: str, hooks: CallbackList) -> None:
+        """Raise, unless a TerminateOnNaN callback is there: then warn and end the training."""
+        if not any(isinstance(callback, TerminateOnNaN) for callback in hooks.callbacks):
+            raise NonFiniteError(trouble)
+        warnings.warn(trouble, RuntimeWarning, stacklevel=5)
+        self.stop_training = True
+
+    def _go_back(self) -> None:
+        epoch, tensors = self._complete
+        self.load_tensors(tensors)
+        which = (
+            "before fit(), as no epoch is complete" if epoch is None else f"epoch {epoch + 1}, the last complete one"
+        )
         print(
-            f"Interrupted: the model in memory is that of epoch {epoch + 1}, the last complete one; "
-            "model.save(path) keeps it.",
+            f"Interrupted: the model in memory is that of {which}; model.save(path) keeps it.",
             file=sys.stderr,
         )
 
@@ -270,6 +345,7 @@ class Trainable:
         verbose: str | int = "auto",
         sample_weight=None,
         return_dict: bool = False,
+        callbacks: Sequence[Callback] | None = None,
         *,
         lengths=None,
     ):
@@ -283,6 +359,8 @@ class Trainable:
             Whether to print the figures.
         return_dict : bool
             Return a dict instead of a list.
+        callbacks : list of Callback, optional
+            Their ``on_test_...`` hooks are called.
 
         Returns
         -------
@@ -290,22 +368,35 @@ class Trainable:
             The loss if there are no metrics, otherwise the loss and then the metrics.
         """
         self._check_compiled("evaluate()")
-        figures = self._evaluate(as_batches(x, y, sample_weight, lengths, batch_size))
+        batches = as_batches(x, y, sample_weight, lengths, batch_size)
+        with CallbackList(callbacks, self, {"steps": len(batches)}) as hooks:
+            figures = self._evaluate(batches, hooks)
         if verbose != 0:
             print("  ".join(f"{name}: {value:.4f}" for name, value in figures.items()))
         if return_dict:
             return figures
         return list(figures.values()) if self.metrics else figures["loss"]
 
-    def _evaluate(self, batches) -> dict[str, float]:
+    def _evaluate(self, batches, hooks: CallbackList) -> dict[str, float]:
         figures = _Figures(self.metrics)
-        for given in batches:
-            batch = unpack(given)
-            y_pred = self.forward(self._cast(batch.x), mask=batch.mask)
+        hooks.on_test_begin()
+        for step, batch in enumerate(iterate(batches)):
+            hooks.on_test_batch_begin(step)
+            y_pred = self.forward(batch.x, mask=batch.mask)
             figures.update(self._loss_of(y_pred, batch), batch, y_pred, self.output_mask)
+            hooks.on_test_batch_end(step, figures.result())
+        hooks.on_test_end(figures.result())
         return figures.result()
 
-    def predict(self, x, batch_size: int | None = None, verbose: str | int = 0, *, lengths=None) -> np.ndarray:
+    def predict(
+        self,
+        x,
+        batch_size: int | None = None,
+        verbose: str | int = 0,
+        callbacks: Sequence[Callback] | None = None,
+        *,
+        lengths=None,
+    ) -> np.ndarray:
         """Compute the outputs for inputs.
 
         Parameters
@@ -315,6 +406,8 @@ class Trainable:
             By default 32; for arrays only.
         verbose : {"auto", 0, 1, 2}
             Whether to show a bar when it takes more than 2 s.
+        callbacks : list of Callback, optional
+            Their ``on_predict_...`` hooks are called.
         lengths : (N,) array of int, optional
             Number of real steps of each sequence.
 
@@ -324,55 +417,28 @@ class Trainable:
         """
         batches = as_batches(x, lengths=lengths, batch_size=batch_size)
         outputs = []
-        for given in track(batches, "Predicting") if verbose else batches:
-            batch = unpack(given)
-            outputs.append(self.forward(self._cast(batch.x), mask=batch.mask))
+        with CallbackList(callbacks, self, {"steps": len(batches)}) as hooks:
+            hooks.on_predict_begin()
+            for step, batch in enumerate(
+                track(iterate(batches), "Predicting", len(batches)) if verbose else iterate(batches)
+            ):
+                hooks.on_predict_batch_begin(step)
+                outputs.append(self.forward(batch.x, mask=batch.mask))
+                hooks.on_predict_batch_end(step)
+            hooks.on_predict_end()
         return np.concatenate(outputs)
-
-
-def _training_data(x, y, batch_size, fraction, validation_data, shuffle, sample_weight, lengths, stratify, groups):
-    """Return the batches to train on, and those to validate on or None."""
-    if validation_data is not None or not fraction:
-        train = as_batches(x, y, sample_weight, lengths, batch_size, shuffle)
-        return train, _validation_batches(validation_data, batch_size)
-    if is_sequence_of_batches(x):
-        raise ValueError(
-            "validation_split cuts arrays; for clips in folders, make two sequences with "
-            "clips_from_directory(..., validation_split=0.2, subset='training' and 'validation')"
-        )
-    data = check_arrays(x, y, sample_weight, lengths)
-    train, held_out = split_validation(len(data.x), fraction, data.y, stratify, groups)
-    size = 32 if batch_size is None else batch_size
-    return ArrayBatches(take(data, train), size, shuffle), ArrayBatches(take(data, held_out), size)
 
 
 def _validation_batches(data, batch_size):
     if data is None or is_sequence_of_batches(data):
         return None if data is None else as_batches(data)
-    if not isinstance(data, tuple) or not 2 <= len(data) <= 3:
-        raise TypeError("validation_data must be (x, y), (x, y, sample_weight) or a batch sequence")
+    if not isinstance(data, tuple | list) or not 2 <= len(data) <= 4:
+        raise TypeError("validation_data must be (x, y), (x, y, sample_weight[, lengths]) or a batch sequence")
     return as_batches(*data, batch_size=batch_size)
 
 
-def _weighted(batch: Batch, class_weight: dict[int, float] | None) -> Batch:
-    """Multiply the weight of each class into the weights of its samples."""
-    if class_weight is None or batch.y is None:
-        return batch
-    one_hot = batch.y.ndim > 1 and batch.y.shape[-1] > 1
-    classes = batch.y.argmax(axis=-1) if one_hot else batch.y.reshape(len(batch.y))
-    weight = np.vectorize(lambda c: class_weight.get(int(c), 1.0), otypes=[float])(classes)
-    return batch._replace(weight=weight if batch.weight is None else batch.weight * weight)
-
-
-def _report(trouble: str, hooks: CallbackList) -> None:
-    """Raise, unless a TerminateOnNaN callback is there to end the training gently."""
-    if not any(isinstance(callback, TerminateOnNaN) for callback in hooks.callbacks):
-        raise NonFiniteError(trouble)
-    warnings.warn(trouble, RuntimeWarning, stacklevel=3)
-
-
 class _Figures:
-    """Loss and metrics over the batches of one pass: means over all samples."""
+    """Loss and metrics over the batches of one pass: means over all samples, or over all steps that a mask shows."""
 
     def __init__(self, metrics):
         self.metrics = metrics
@@ -381,8 +447,9 @@ class _Figures:
             metric.reset()
 
     def update(self, loss: float, batch: Batch, y_pred, mask) -> None:
-        self.loss += loss * len(batch.x)
-        self.samples += len(batch.x)
+        count = len(batch.x) if mask is None else int(mask.sum())
+        self.loss += loss * count
+        self.samples += count
         for metric in self.metrics:
             metric.update(batch.y, y_pred, mask)
 

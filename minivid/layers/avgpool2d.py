@@ -1,8 +1,8 @@
 """Average-pooling layer: cache around `minivid.ops.avgpool2d`."""
 
-from minivid.layers.base import Layer, Shape, require_rank
+from minivid.layers.base import Layer, Shape
+from minivid.layers.window import checked_window, positions
 from minivid.ops.avgpool2d import avgpool2d_backward, avgpool2d_forward
-from minivid.ops.window import pair, window_of
 
 __all__ = ["AveragePooling2D"]
 
@@ -35,14 +35,13 @@ class AveragePooling2D(Layer):
 
     def __init__(self, pool_size=2, strides=None, padding="valid", **layer):
         super().__init__(**layer)
-        self.pool_size = pair(pool_size, "pool_size")
-        self.strides = self.pool_size if strides is None else pair(strides, "strides")
-        self.padding = padding
+        strides = pool_size if strides is None else strides
+        self.pool_size, self.strides, self.padding, _ = checked_window(self, "pool_size", pool_size, strides, padding)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        require_rank(self, input_shape, 4, "(batch, height, width, channels)")
-        win = window_of(input_shape[1:3], self.pool_size, self.strides, self.padding)
-        return (None, win.OH, win.OW, input_shape[3])
+        self.require_rank(input_shape, 4, "(batch, height, width, channels)")
+        OH, OW = positions(self, input_shape[1:3], self.pool_size, self.strides, self.padding)
+        return (None, OH, OW, input_shape[3])
 
     def forward(self, x, training: bool = False, mask=None):
         self.x_shape = x.shape

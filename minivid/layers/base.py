@@ -1,6 +1,10 @@
 """What every layer is: a shape, some weights and a cache around operations of `minivid.ops`."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import prod
 
 import numpy as np
 
@@ -10,28 +14,32 @@ __all__ = ["Layer"]
 
 Shape = tuple[int | None, ...]
 
+_room: ContextVar[int | None] = ContextVar("minivid_room_for_weights", default=None)
+
+
+@contextmanager
+def weights_left_empty(room: int) -> Iterator[None]:
+    """Make new weights of zeros, for a file to fill; refuse any that has more than ``room`` entries."""
+    token = _room.set(room)
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
 
 
-def positive(value: int, name: str) -> int:
-    """Return ``value`` as an int of at least 1."""
-    if not hasattr(value, "__index__") or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive int, got {value!r}")
-    return int(value)
+def _is_int(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
-def require_rank(layer: "Layer", shape: Shape, rank: int, axes: str) -> None:
-    """Raise ValueError unless ``shape`` has ``rank`` axes, the last of a known size."""
-    if len(shape) == rank and shape[-1] is not None:
-        return
-    hint = ""
-    if rank == 4 and len(shape) == 5:
-        hint = f"; clips have a time axis: wrap the layer, TimeDistributed({type(layer).__name__}(...))"
-    if rank == 4 and len(shape) == 3:
-        hint = "; grey images need a channel axis, x[..., None]"
-    raise ValueError(f"layer {layer.name!r}: {type(layer).__name__} takes {axes}, got shape {shape}{hint}")
+def _fits(shape: Shape, expected: Shape) -> bool:
+    """Whether two shapes agree beside the batch axis; None agrees with any size."""
+    return len(shape) == len(expected) and all(
+        None in (size, e) or size == e for size, e in zip(shape[1:], expected[1:], strict=True)
+    )
 
 
 class Layer:
@@ -73,6 +81,8 @@ class Layer:
     (['bias', 'kernel'], (None, 3))
     """
 
+    trainable = True
+
     def __init__(
         self,
         *,
@@ -80,14 +90,20 @@ class Layer:
         name: str | None = None,
         dtype: str | np.dtype | None = None,
         trainable: bool = True,
+        **unknown,
     ):
-        self.given_input_shape = None if input_shape is None else (None, *input_shape)
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no argument {', '.join(map(repr, unknown))}")
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"the name of a layer must be a non-empty string without '/', got {name!r}")
         self.given_name = name
         self.name = name or _snake_case(type(self).__name__)
+        self.given_input_shape = None if input_shape is None else (None, *self._sizes(input_shape))
         self.dtype = None if dtype is None else np.dtype(dtype)
         if self.dtype not in (None, np.float32, np.float64):
             raise ValueError(f"layer {self.name!r}: dtype must be float32 or float64, got {dtype!r}")
-        self.trainable = trainable
+        if not trainable:
+            self.trainable = False
         self.params: dict[str, np.ndarray] = {}
         self.grads: dict[str, np.ndarray] = {}
         self.state: dict[str, np.ndarray] = {}
@@ -107,22 +123,28 @@ class Layer:
         Parameters
         ----------
         input_shape : tuple of int or None
-            With the batch axis; None for an axis of any size.
+            With the batch axis; None for an axis of any size. A layer that has its weights already keeps them.
 
         Raises
         ------
         ValueError
             If the layer cannot take inputs of this shape.
         """
-        shape = tuple(None if size is None else int(size) for size in input_shape)
-        if any(size is not None and size < 0 for size in shape):
-            raise ValueError(f"layer {self.name!r}: input shape {shape} has a negative size")
-        shape = (None, *shape[1:])
-        self.output_shape = self.compute_output_shape(shape)
-        self.input_shape = shape
-        self.dtype = self.dtype or np.dtype(np.float32)
-        self.params, self.grads, self.state = {}, {}, {}
-        self.create_weights(shape)
+        shape = (None, *self._sizes(input_shape)[1:])
+        if self.given_input_shape is not None and not _fits(shape, self.given_input_shape):
+            raise ValueError(
+                f"layer {self.name!r} was made with input_shape={self.given_input_shape[1:]}, but its input is {shape}"
+            )
+        output_shape = self.compute_output_shape(shape)
+        if not self.built:
+            self.dtype = self.dtype or np.dtype(np.float32)
+            self.create_weights(shape)
+        elif self.params and shape[-1] != self.input_shape[-1]:
+            raise ValueError(
+                f"layer {self.name!r} has weights for inputs of shape {self.input_shape}; they do not fit {shape}: "
+                "make a new layer"
+            )
+        self.input_shape, self.output_shape = shape, output_shape
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the output, or raise ValueError if ``input_shape`` does not fit."""
@@ -133,8 +155,56 @@ class Layer:
 
     def add_weight(self, name: str, shape: tuple[int, ...], initializer) -> None:
         """Add a trainable weight and its gradient."""
-        self.params[name] = initializers.get(initializer)(shape, self.dtype)
+        self.params[name] = self._new_array(name, shape, initializer)
         self.grads[name] = np.zeros(shape, self.dtype)
+
+    def add_state(self, name: str, shape: tuple[int, ...], initializer) -> None:
+        """Add an array that is saved but not trained."""
+        self.state[name] = self._new_array(name, shape, initializer)
+
+    def _new_array(self, name: str, shape: tuple[int, ...], initializer) -> np.ndarray:
+        room = _room.get()
+        if room is None:
+            return initializers.get(initializer)(shape, self.dtype)
+        if prod(shape) > room:
+            raise ValueError(f"layer {self.name!r} asks for a {name} of shape {shape}, more than the file holds")
+        return np.zeros(shape, self.dtype)
+
+    # --- checks of the constructor's arguments and of shapes ------------------------------------------------
+
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Put the layer's name in front of the message of a ValueError."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"layer {self.name!r}: {error}") from None
+
+    def positive(self, value: int, name: str) -> int:
+        """Return an argument as an int of at least 1."""
+        if not _is_int(value) or value < 1:
+            raise ValueError(f"layer {self.name!r}: {name} must be a positive int, got {value!r}")
+        return int(value)
+
+    def _sizes(self, shape: Shape) -> Shape:
+        if not isinstance(shape, tuple | list):
+            raise TypeError(
+                f"layer {self.name!r}: a shape is a tuple of sizes, e.g. (28, 28, 1) or (28,), got {shape!r}"
+            )
+        if not all(size is None or (_is_int(size) and size >= 1) for size in shape):
+            raise ValueError(f"layer {self.name!r}: sizes must be positive ints, or None for any, got {tuple(shape)}")
+        return tuple(None if size is None else int(size) for size in shape)
+
+    def require_rank(self, shape: Shape, rank: int, axes: str) -> None:
+        """Raise ValueError unless ``shape`` has ``rank`` axes, the last of a known size."""
+        if len(shape) == rank and shape[-1] is not None:
+            return
+        kind, hint = type(self).__name__, ""
+        if rank == 4 and len(shape) == 5:
+            hint = f"; clips have a time axis: wrap the layer, TimeDistributed({kind}(...))"
+        if rank == 4 and len(shape) == 3:
+            hint = "; grey images need a channel axis, x[..., None]"
+        raise ValueError(f"layer {self.name!r}: {kind} takes {axes}, got shape {shape}{hint}")
 
     # --- running ------------------------------------------------------------------------------------------
 
@@ -144,25 +214,38 @@ class Layer:
         return self.forward(x, training=training, mask=mask)
 
     def check_input(self, x):
-        """Return ``x`` as an array that this layer, built on the way if need be, can take."""
-        x = np.asarray(x) if isinstance(x, list | tuple) else x
+        """Return ``x`` as an array that this layer, built on the way if need be, can take.
+
+        A layer with weights computes in their dtype; one without keeps float32 and float64 as they are.
+        """
+        x = x if hasattr(x, "dtype") else np.asarray(x)
         if x.dtype.kind not in "fiub" or x.dtype.itemsize > 8:
             raise TypeError(
                 f"layer {self.name!r} takes an array of numbers, got dtype {x.dtype}"
                 + ("; are the samples of different lengths?" if x.dtype == object else "")
             )
-        if not self.built:
-            if self.dtype is None and x.dtype in (np.float32, np.float64):
-                self.dtype = x.dtype
+        if x.ndim == 0 or len(x) == 0:
+            raise ValueError(f"layer {self.name!r}: the batch holds no samples, its shape is {x.shape}")
+        if self.built:
+            self._check_shape(x.shape)
+        else:
+            self.dtype = self.dtype or adopted_dtype(x)
             self.build(x.shape)
-        expected = self.input_shape
-        fits = len(x.shape) == len(expected) and all(
-            e is None or e == size for e, size in zip(expected, x.shape, strict=True)
-        )
-        if not fits:
-            self.compute_output_shape((None, *x.shape[1:]))  # raises the layer's own message if it has one
-            raise ValueError(f"layer {self.name!r} was built for inputs of shape {expected}, got {x.shape}")
-        return x
+        keep = x.dtype in (np.float32, np.float64) and not self.params
+        return x if keep else x.astype(self.dtype, copy=False)
+
+    def _check_shape(self, shape: Shape) -> None:
+        """Other sizes than at `build` are fine, unless they were declared or the weights depend on them."""
+        if shape[1:] == self.input_shape[1:]:
+            return
+        self.compute_output_shape((None, *shape[1:]))  # raises the layer's own message if it has one
+        if len(shape) != len(self.input_shape) or (self.params and shape[-1] != self.input_shape[-1]):
+            raise ValueError(f"layer {self.name!r} was built for inputs of shape {self.input_shape}, got {shape}")
+        if self.given_input_shape is not None and not _fits(shape, self.given_input_shape):
+            raise ValueError(
+                f"layer {self.name!r} was made with input_shape={self.given_input_shape[1:]}, got inputs of shape "
+                f"{shape}; write None for an axis of any size"
+            )
 
     def forward(self, x, training: bool = False, mask=None):
         """Compute the output and keep what `backward` needs.
@@ -216,7 +299,7 @@ class Layer:
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weights, then of the untrained state, in Keras's order."""
-        return [array.copy() for array in self._arrays()]
+        return [array.copy() for array in self.arrays()]
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Copy arrays into the weights.
@@ -231,18 +314,14 @@ class Layer:
         ValueError
             If the number or a shape differs; nothing is changed then.
         """
-        arrays = self._arrays()
-        shapes, expected = [np.shape(w) for w in weights], [a.shape for a in arrays]
-        if shapes != expected:
-            raise ValueError(f"layer {self.name!r} has weights of shapes {expected}, got {shapes}")
-        for array, value in zip(arrays, weights, strict=True):
-            array[...] = value
+        copy_into(self.arrays(), weights, f"layer {self.name!r}")
 
     def count_params(self) -> int:
         """Return the number of weights, untrained state included."""
-        return sum(array.size for array in self._arrays())
+        return sum(array.size for array in self.arrays())
 
-    def _arrays(self) -> list[np.ndarray]:
+    def arrays(self) -> list[np.ndarray]:
+        """Return the weights themselves, then the untrained state, in Keras's order."""
         if not self.built:
             raise ValueError(
                 f"layer {self.name!r} has no weights yet: give it an input_shape, call build(), or call it on data"
@@ -262,3 +341,20 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {self.input_shape} -> {self.output_shape}>"
+
+
+def adopted_dtype(x) -> np.dtype:
+    """Return the dtype that an unbuilt layer takes over from its first input."""
+    return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
+
+
+def copy_into(arrays: list[np.ndarray], values: list, owner: str) -> None:
+    """Copy values into arrays; check all of them first."""
+    values = [np.asarray(value) for value in values]
+    shapes, expected = [value.shape for value in values], [array.shape for array in arrays]
+    if shapes != expected:
+        raise ValueError(f"{owner} has weights of shapes {expected}, got {shapes}")
+    if not all(value.dtype.kind in "fiub" for value in values):
+        raise ValueError(f"{owner} takes weights of real numbers, got {sorted({str(v.dtype) for v in values})}")
+    for array, value in zip(arrays, values, strict=True):
+        array[...] = value

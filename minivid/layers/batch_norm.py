@@ -1,7 +1,5 @@
 """Batch normalisation layer: weights, moving averages and cache around `minivid.ops.batch_norm`."""
 
-import numpy as np
-
 from minivid import initializers
 from minivid.layers.base import Layer, Shape
 from minivid.ops.batch_norm import (
@@ -56,7 +54,7 @@ class BatchNormalization(Layer):
         super().__init__(**layer)
         if not 0 <= momentum <= 1:
             raise ValueError(f"layer {self.name!r}: momentum must be in [0, 1], got {momentum!r}")
-        if epsilon < 0:
+        if not epsilon >= 0:
             raise ValueError(f"layer {self.name!r}: epsilon must not be negative, got {epsilon!r}")
         self.momentum = float(momentum)
         self.epsilon = float(epsilon)
@@ -75,7 +73,8 @@ class BatchNormalization(Layer):
         C = input_shape[-1]
         self.add_weight("gamma", (C,), self.gamma_initializer)
         self.add_weight("beta", (C,), self.beta_initializer)
-        self.state = {"moving_mean": np.zeros(C, self.dtype), "moving_variance": np.ones(C, self.dtype)}
+        self.add_state("moving_mean", (C,), "zeros")
+        self.add_state("moving_variance", (C,), "ones")
 
     def forward(self, x, training: bool = False, mask=None):
         self.x, self.by_batch = x, training and self.trainable

@@ -2,9 +2,9 @@
 
 from minivid import initializers
 from minivid.layers.activation import ActivatedLayer
-from minivid.layers.base import Shape, positive, require_rank
+from minivid.layers.base import Shape
+from minivid.layers.window import checked_window, positions
 from minivid.ops.conv2d import conv2d_backward_input, conv2d_backward_weights, conv2d_forward
-from minivid.ops.window import pair, window_of
 
 __all__ = ["Conv2D"]
 
@@ -55,17 +55,19 @@ class Conv2D(ActivatedLayer):
         **layer,
     ):
         super().__init__(activation, **layer)
-        self.filters = positive(filters, "filters")
-        self.kernel_size = pair(kernel_size, "kernel_size")
-        self.window = {"strides": strides, "padding": padding, "dilation": dilation_rate}
+        self.filters = self.positive(filters, "filters")
+        self.kernel_size, strides, padding, dilation = checked_window(
+            self, "kernel_size", kernel_size, strides, padding, dilation_rate
+        )
+        self.window = {"strides": strides, "padding": padding, "dilation": dilation}
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        require_rank(self, input_shape, 4, "(batch, height, width, channels)")
-        win = window_of(input_shape[1:3], self.kernel_size, **self.window)
-        return (None, win.OH, win.OW, self.filters)
+        self.require_rank(input_shape, 4, "(batch, height, width, channels)")
+        OH, OW = positions(self, input_shape[1:3], self.kernel_size, **self.window)
+        return (None, OH, OW, self.filters)
 
     def create_weights(self, input_shape: Shape) -> None:
         self.add_weight("kernel", (*self.kernel_size, input_shape[3], self.filters), self.kernel_initializer)
@@ -88,9 +90,9 @@ class Conv2D(ActivatedLayer):
         return super().get_config() | {
             "filters": self.filters,
             "kernel_size": list(self.kernel_size),
-            "strides": self.window["strides"],
+            "strides": list(self.window["strides"]),
             "padding": self.window["padding"],
-            "dilation_rate": self.window["dilation"],
+            "dilation_rate": list(self.window["dilation"]),
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),

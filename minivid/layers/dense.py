@@ -2,7 +2,7 @@
 
 from minivid import initializers
 from minivid.layers.activation import ActivatedLayer
-from minivid.layers.base import Shape, positive
+from minivid.layers.base import Shape
 from minivid.ops.dense import dense_backward_input, dense_backward_weights, dense_forward
 
 __all__ = ["Dense"]
@@ -46,7 +46,7 @@ class Dense(ActivatedLayer):
         **layer,
     ):
         super().__init__(activation, **layer)
-        self.units = positive(units, "units")
+        self.units = self.positive(units, "units")
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)

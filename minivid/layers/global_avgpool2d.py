@@ -1,6 +1,6 @@
 """Global average pooling layer: cache around `minivid.ops.global_avgpool2d`."""
 
-from minivid.layers.base import Layer, Shape, require_rank
+from minivid.layers.base import Layer, Shape
 from minivid.ops.global_avgpool2d import global_avgpool2d_backward, global_avgpool2d_forward
 
 __all__ = ["GlobalAveragePooling2D"]
@@ -27,7 +27,7 @@ class GlobalAveragePooling2D(Layer):
     """
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        require_rank(self, input_shape, 4, "(batch, height, width, channels)")
+        self.require_rank(input_shape, 4, "(batch, height, width, channels)")
         return (None, input_shape[3])
 
     def forward(self, x, training: bool = False, mask=None):

@@ -8,7 +8,7 @@ __all__ = ["LSTM"]
 
 
 class LSTM(RecurrentLayer):
-    """Long short-term memory, (lstm.1) to (lstm.6).
+    """Long short-term memory, (lstm.1) to (lstm.7).
 
     Parameters
     ----------

@@ -1,5 +1,7 @@
 """Masking: find the padded steps of sequences."""
 
+import numpy as np
+
 from minivid.layers.base import Layer
 
 __all__ = ["Masking"]
@@ -17,7 +19,7 @@ class Masking(Layer):
 
     Notes
     -----
-    Input and output (N, T, ...). The mask (N, T) travels on, through `TimeDistributed` too, to the recurrent
+    Input and output (N, T, ...), the padded steps of the output zero. The mask (N, T) travels on, through `TimeDistributed` too, to the recurrent
     layers, which keep their state in a masked step. Works on sequences of frames as well as of features.
 
     Examples
@@ -38,15 +40,12 @@ class Masking(Layer):
         return input_shape
 
     def forward(self, x, training: bool = False, mask=None):
-        self.real = self.compute_mask(x, mask)
-        return self._only_real(x)
+        real = self.compute_mask(x, mask)
+        self.real = real.reshape(*real.shape, *[1] * (x.ndim - 2))
+        return np.where(self.real, x, x.dtype.type(0))  # not a product: padding may hold NaN
 
     def backward(self, dy, need_dx: bool = True):
-        return self._only_real(dy)
-
-    def _only_real(self, x):
-        real = self.real.reshape(*self.real.shape, *[1] * (x.ndim - 2))
-        return x * real.astype(x.dtype)
+        return np.where(self.real, dy, dy.dtype.type(0))
 
     def compute_mask(self, x, mask):
         real = (x != self.mask_value).reshape(*x.shape[:2], -1).any(axis=-1)  # (N, T)

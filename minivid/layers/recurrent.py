@@ -3,7 +3,7 @@
 import numpy as np
 
 from minivid import initializers
-from minivid.layers.base import Layer, Shape, positive
+from minivid.layers.base import Layer, Shape
 
 __all__ = ["RecurrentLayer"]
 
@@ -22,7 +22,8 @@ class RecurrentLayer(Layer):
     return_state : bool
         Give a tuple: the output, then the last state or states, each (N, U).
     go_backwards : bool
-        Read the sequence from its end; with ``return_sequences`` the output is in reading order, as in Keras.
+        Read the sequence from its end; with ``return_sequences`` the output (and its mask) is in reading order, as
+        in Keras: the last step comes first.
     stateful : bool
         Start each batch from the last states of the batch before, until `reset_states`. No gradient flows from
         one batch to the one before.
@@ -59,7 +60,7 @@ class RecurrentLayer(Layer):
         **layer,
     ):
         super().__init__(**layer)
-        self.units = positive(units, "units")
+        self.units = self.positive(units, "units")
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
@@ -68,6 +69,7 @@ class RecurrentLayer(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.states: list | None = None
         self.reset_states()
 
     # --- to be written by subclasses --------------------------------------------------------------------------
@@ -109,6 +111,10 @@ class RecurrentLayer(Layer):
 
     # --- running ----------------------------------------------------------------------------------------------
 
+    def __call__(self, x, training: bool = False, mask=None, initial_state=None):
+        """Build the layer if it is not built, check the input, and run `forward`."""
+        return self.forward(self.check_input(x), training=training, mask=mask, initial_state=initial_state)
+
     def forward(self, x, training: bool = False, mask=None, initial_state=None):
         """Run over a batch of sequences; see `Layer.forward`.
 
@@ -118,15 +124,16 @@ class RecurrentLayer(Layer):
         training : bool
         mask : (N, T) bool array, optional
             False where a step is padding; the state stays as it was there.
-        initial_state : list of (N, U) array, optional
-            States before the first step; zero by default, or the last batch's if ``stateful``.
+        initial_state : (N, U) array or list of them, optional
+            States before the first step: h, or [h, c]. Zero by default, or the last batch's if ``stateful``.
 
         Returns
         -------
         (N, U) array, (N, T, U) with ``return_sequences``, or a tuple with ``return_state``
         """
-        if mask is not None and mask.shape != x.shape[:2]:
-            raise ValueError(f"layer {self.name!r}: mask has shape {mask.shape}, expected {x.shape[:2]}")
+        if mask is not None and np.shape(mask) != x.shape[:2]:
+            raise ValueError(f"layer {self.name!r}: mask has shape {np.shape(mask)}, expected {x.shape[:2]}")
+        mask = None if mask is None else np.asarray(mask, dtype=bool)
         self.x = x[:, ::-1] if self.go_backwards else x
         self.mask = mask[:, ::-1] if self.go_backwards and mask is not None else mask
         self.initial = self._initial_states(x, initial_state)
@@ -138,17 +145,24 @@ class RecurrentLayer(Layer):
         return (y, *last) if self.return_state else y
 
     def _initial_states(self, x, given) -> list:
-        if given is None:
-            given = self.carried or [None] * len(self.state_names)
-        given = given if isinstance(given, list | tuple) else [given]
-        if len(given) != len(self.state_names):
-            raise ValueError(f"layer {self.name!r} has states {self.state_names}, got {len(given)} initial states")
+        if given is not None:
+            return self._checked_states(given, (len(x), self.units))
         if self.carried and len(self.carried[0]) != len(x):
             raise ValueError(
                 f"layer {self.name!r} is stateful: the batch before had {len(self.carried[0])} sequences, this one "
                 f"{len(x)}; use batches of one size or call reset_states()"
             )
-        return list(given)
+        return self.carried or [None] * len(self.state_names)
+
+    def _checked_states(self, given, shape) -> list:
+        given = given if isinstance(given, list | tuple) else [given]
+        shapes = [np.shape(state) for state in given]
+        if shapes != [shape] * len(self.state_names):
+            raise ValueError(
+                f"layer {self.name!r}: initial_state takes {' and '.join(self.state_names)} of shape {shape}, "
+                f"got shapes {shapes}"
+            )
+        return [np.asarray(state, dtype=self.dtype) for state in given]
 
     def backward(self, dy, need_dx: bool = True):
         """Backpropagate through time; see `Layer.backward`.
@@ -156,7 +170,7 @@ class RecurrentLayer(Layer):
         Parameters
         ----------
         dy : array, or tuple of arrays with ``return_state``
-            Gradient with respect to what `forward` returned.
+            Gradient with respect to what `forward` returned; in a tuple, None for what was not used.
         need_dx : bool
 
         Returns
@@ -164,13 +178,9 @@ class RecurrentLayer(Layer):
         dx : (N, T, D) array
             ``dinitial`` holds the gradients of the initial states afterwards.
         """
-        dy, *dlast = dy if self.return_state else (dy,)
-        dstates = [None] * len(self.states)
-        dstates[0] = dy.copy() if self.return_sequences else self._at_last_step(dy)
-        for slot, d in enumerate(dlast):
-            dstates[slot] = self._at_last_step(d) if dstates[slot] is None else dstates[slot]
-            if slot == 0:
-                dstates[0][:, -1] += d
+        if self.states is None:
+            raise ValueError(f"layer {self.name!r}: call forward before backward")
+        dstates = self._dstates(dy)
         dx, dkernel, drecurrent_kernel, dbias, *self.dinitial = self.run_backward(
             dstates, self.x, self.states, self.initial, self.mask
         )
@@ -180,17 +190,28 @@ class RecurrentLayer(Layer):
             self.grads["bias"] += dbias
         return dx[:, ::-1] if self.go_backwards else dx
 
-    def _at_last_step(self, d):
-        dstate = np.zeros_like(self.states[0])
-        dstate[:, -1] = d
-        return dstate
+    def _dstates(self, dy) -> list:
+        """Return the gradients of all states, each (N, T, U), from those of what `forward` returned."""
+        dy, *dlast = dy if self.return_state else (dy,)
+        dstates = [np.zeros_like(state) for state in self.states]
+        if dy is not None:
+            of_output = dstates[0] if self.return_sequences else dstates[0][:, -1]
+            if dy.shape != of_output.shape:
+                raise ValueError(f"layer {self.name!r}: the output has shape {of_output.shape}, but dy {dy.shape}")
+            of_output += dy
+        for dstate, d in zip(dstates, dlast, strict=bool(dlast)):
+            if d is not None:
+                dstate[:, -1] += d
+        return dstates
 
     def reset_states(self) -> None:
         """Forget the states that a stateful layer carries to the next batch."""
         self.carried: list = []
 
     def compute_mask(self, x, mask):
-        return mask if self.return_sequences else None
+        if mask is None or not self.return_sequences:
+            return None
+        return mask[:, ::-1] if self.go_backwards else mask
 
     def get_config(self) -> dict:
         return super().get_config() | {

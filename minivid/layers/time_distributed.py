@@ -13,7 +13,8 @@ class TimeDistributed(Layer):
     layer : Layer or Sequential
         What is applied to each step; its weights are shared by all steps.
     **options
-        ``input_shape`` (T, ...), ``name``: see `Layer`.
+        ``input_shape`` (T, ...), ``name``, ``dtype``, ``trainable``: see `Layer`; by default the last two are those of the
+        layer inside.
 
     Notes
     -----
@@ -29,21 +30,31 @@ class TimeDistributed(Layer):
     """
 
     def __init__(self, layer, **options):
-        super().__init__(**options)
-        if not hasattr(layer, "forward") or not hasattr(layer, "backward"):
-            raise TypeError(f"TimeDistributed wraps a layer or a model, got {layer!r}")
+        if isinstance(layer, type) or not hasattr(layer, "compute_output_shape"):
+            raise TypeError(f"TimeDistributed wraps a layer object or a Sequential model, got {layer!r}")
         self.layer = layer
+        super().__init__(**{"dtype": layer.dtype} | options)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether an optimizer may change the weights of the layer inside."""
+        return self.layer.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.layer.trainable = value
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 3:
-            raise ValueError(f"layer {self.name!r}: TimeDistributed takes (batch, time, ...), got {input_shape}")
+            raise ValueError(f"layer {self.name!r}: TimeDistributed takes (batch, time, ...), got shape {input_shape}")
         inner = self.layer.compute_output_shape((None, *input_shape[2:]))
         return (None, input_shape[1], *inner[1:])
 
-    def create_weights(self, input_shape: Shape) -> None:
-        if self.layer.dtype is None:
-            self.layer.dtype = self.dtype
+    def build(self, input_shape: Shape) -> None:
+        self.compute_output_shape(input_shape)  # raises what does not fit before the layer inside is built
+        self.layer.dtype = self.layer.dtype or self.dtype
         self.layer.build((None, *input_shape[2:]))
+        super().build(input_shape)
         self.params, self.grads, self.state = self.layer.params, self.layer.grads, self.layer.state
 
     def forward(self, x, training: bool = False, mask=None):
@@ -56,7 +67,10 @@ class TimeDistributed(Layer):
     @property
     def trainable_params(self) -> dict:
         """The weights of the layer inside that an optimizer may change."""
-        return self.layer.trainable_params if self.trainable else {}
+        return self.layer.trainable_params
+
+    def arrays(self) -> list:
+        return self.layer.arrays()
 
     @property
     def activation(self):
@@ -79,5 +93,6 @@ class TimeDistributed(Layer):
         return None if y is None else y.reshape(self.N, self.T, *y.shape[1:])
 
     def get_config(self) -> dict:
-        inner = {"class_name": type(self.layer).__name__, "config": self.layer.get_config()}
-        return super().get_config() | {"layer": inner}
+        config = super().get_config()
+        del config["trainable"]  # the layer inside says it, layer by layer
+        return config | {"layer": {"class_name": type(self.layer).__name__, "config": self.layer.get_config()}}

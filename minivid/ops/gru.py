@@ -220,7 +220,7 @@ def gru_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None
     gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias[0]).reshape(N, T, 3 * U)  # (gru.1)
     h, g_h = (np.empty((N, T, U), dtype=x.dtype) for _ in range(2))
     g = np.empty((N, 3 * U), dtype=x.dtype)
-    _forward(gates, recurrent_kernel, bias[1], h0, np.ascontiguousarray(mask), g, h, g_h)
+    _forward(gates, recurrent_kernel, bias[1], h0, mask, g, h, g_h)
     return h, GRUCache(gates, g_h)
 
 
@@ -265,7 +265,7 @@ def gru_backward_loops(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=
     h0 = or_zeros(h0, (N, U), like=h)
     dh, x, kernel, turned, h, h0, gates, g_h = contiguous(dh, x, kernel, recurrent_kernel.T, h, h0, *cache)
     da, dg, dh_next = np.empty_like(gates), np.empty_like(gates), np.zeros_like(h0)
-    _backward(dh, turned, gates, g_h, h, h0, np.ascontiguousarray(mask), da, dg, dh_next)
+    _backward(dh, turned, gates, g_h, h, h0, mask, da, dg, dh_next)
     da, dg = da.reshape(N * T, 3 * U), dg.reshape(N * T, 3 * U)
     dx = matmul_loops(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
     dkernel = matmul_loops(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)

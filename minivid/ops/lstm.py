@@ -241,7 +241,7 @@ def lstm_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None,
     x, kernel, recurrent_kernel, bias, h0, c0 = contiguous(x, kernel, recurrent_kernel, bias, h0, c0)
     gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias).reshape(N, T, 4 * U)
     h, c, tanh_c = (np.empty((N, T, U), dtype=x.dtype) for _ in range(3))
-    _forward(gates, recurrent_kernel, h0, c0, np.ascontiguousarray(mask), h, c, tanh_c)
+    _forward(gates, recurrent_kernel, h0, c0, mask, h, c, tanh_c)
     return h, c, LSTMCache(gates, tanh_c)
 
 
@@ -288,7 +288,7 @@ def lstm_backward_loops(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=Non
         dh, dc, x, kernel, recurrent_kernel.T, h, h0, c, c0, *cache
     )
     dz, dh_next, dc_next = np.empty_like(gates), np.zeros_like(h0), np.zeros_like(c0)
-    _backward(dh, dc, turned, gates, tanh_c, c, c0, np.ascontiguousarray(mask), dz, dh_next, dc_next)
+    _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next)
     dz = dz.reshape(N * T, 4 * U)
     dx = matmul_loops(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
     dkernel = matmul_loops(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)

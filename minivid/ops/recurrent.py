@@ -13,6 +13,8 @@ docs/ops/recurrent.md derives them.
 
 import numpy as np
 
+_LAYOUT = ["C_CONTIGUOUS", "WRITEABLE"]  # Numba would compile anew for each other layout
+
 
 def sizes_of(op: str, slots: int, x, kernel, recurrent_kernel) -> tuple[int, int, int, int]:
     """Check x (N, T, D) against weights of ``slots`` blocks of U columns; return N, T, D and U."""
@@ -49,7 +51,7 @@ def mask_or_all(op: str, mask, N: int, T: int) -> np.ndarray:
             f"{op} takes a mask (N, T) of bool, True at real steps: shape {(N, T)}, "
             f"got shape {mask.shape} of {mask.dtype}"
         )
-    return mask
+    return np.require(mask, requirements=_LAYOUT)
 
 
 def or_zeros(array, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
@@ -58,9 +60,9 @@ def or_zeros(array, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
 
 
 def contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Bring arrays into the one layout and floating-point dtype that compiled loops take."""
+    """Bring arrays into the one layout and floating-point dtype that the compiled loops take."""
     dtype = np.result_type(np.float32, *arrays)
-    return [np.ascontiguousarray(a, dtype=dtype) for a in arrays]
+    return [np.require(a, dtype, _LAYOUT) for a in arrays]
 
 
 def previous(states: np.ndarray, initial: np.ndarray) -> np.ndarray:

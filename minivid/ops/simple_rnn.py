@@ -167,7 +167,7 @@ def simple_rnn_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, ma
     bias, h0 = or_zeros(bias, (U,), like=x), or_zeros(h0, (N, U), like=x)
     x, kernel, recurrent_kernel, bias, h0 = contiguous(x, kernel, recurrent_kernel, bias, h0)
     h = (matmul_loops(x.reshape(N * T, D), kernel) + bias).reshape(N, T, U)
-    _forward(h, recurrent_kernel, h0, np.ascontiguousarray(mask))
+    _forward(h, recurrent_kernel, h0, mask)
     return h
 
 
@@ -200,7 +200,7 @@ def simple_rnn_backward_loops(dh, x, kernel, recurrent_kernel, h, h0=None, mask=
     h0 = or_zeros(h0, (N, U), like=h)
     dh, x, kernel, turned, h, h0 = contiguous(dh, x, kernel, recurrent_kernel.T, h, h0)
     dz, dh_next = np.empty_like(h), np.zeros_like(h0)
-    _backward(dh, turned, h, np.ascontiguousarray(mask), dz, dh_next)
+    _backward(dh, turned, h, mask, dz, dh_next)
     dz = dz.reshape(N * T, U)
     dx = matmul_loops(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
     dkernel = matmul_loops(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)

@@ -54,11 +54,11 @@ def gates_of(U):
     return {name: np.s_[..., slot * U : (slot + 1) * U] for slot, name in enumerate(names)}
 
 
-def assert_gradients_close(actual, expected, dh, terms, dtype):
-    """Compare all gradients on the scale of the largest, dh included: saturated gates make tiny ones."""
+def assert_all_close(actual, expected, beside, terms, dtype):
+    """Compare arrays on the scale of the largest, ``beside`` included: one alone may cancel to nearly nothing."""
     for a, b in zip(actual, expected, strict=True):
         assert (a.shape, a.dtype) == (b.shape, dtype)
-    flat = [np.concatenate([g.ravel() for g in (dh, *gradients)]) for gradients in (actual, expected)]
+    flat = [np.concatenate([a.ravel() for a in (*beside, *arrays)]) for arrays in (actual, expected)]
     assert_close(*flat, terms=terms, dtype=dtype)
 
 
@@ -150,9 +150,9 @@ def test_matches_the_reference(name, dtype, case, seed, masked):
             lambda dh, x, w, r, h, gates, g_h, h0, mask: gru_backward(dh, x, w, r, h, GRUCache(gates, g_h), h0, mask),
             *(dh, x, kernel, recurrent_kernel, *saved, h0, mask),
         )
-    for actual, wanted in zip((h_actual, *cache_actual), (h, *cache), strict=True):
-        assert_close(actual, wanted, terms=T * (D + U + 1), dtype=dtype)
-    assert_gradients_close(gradients, expected.values(), dh, terms=N * T * (D + 3 * U + 1), dtype=dtype)
+    assert_all_close((h_actual, *cache_actual), (h, *cache), inputs.values(), terms=T * (D + U + 1), dtype=dtype)
+    terms = N * T * (D + 3 * U + 1)
+    assert_all_close(gradients, expected.values(), [dh], terms=terms, dtype=dtype)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -205,6 +205,17 @@ def test_takes_arrays_that_are_not_contiguous(name):
         expected = gradients_of(dh, inputs, mask)
         for key, actual in gradients_of(np.asfortranarray(dh), strided, np.asfortranarray(mask)).items():
             np.testing.assert_allclose(actual, expected[key], rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_takes_arrays_that_are_read_only(name):
+    inputs, dh, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=True)
+    with minivid.use(name):
+        expected = gradients_of(dh, inputs, mask)
+        for array in (*inputs.values(), mask):
+            array.flags.writeable = False
+        for key, actual in gradients_of(dh, inputs, mask).items():
+            np.testing.assert_array_equal(actual, expected[key])
 
 
 # (6) algebra: a sequence is a chain of steps, and a masked step is no step

@@ -56,11 +56,11 @@ def gates_of(U):
     return {name: np.s_[..., slot * U : (slot + 1) * U] for slot, name in enumerate(names)}
 
 
-def assert_gradients_close(actual, expected, upstream, terms, dtype):
-    """Compare all gradients on the scale of the largest, upstream included: saturated gates make tiny ones."""
+def assert_all_close(actual, expected, beside, terms, dtype):
+    """Compare arrays on the scale of the largest, ``beside`` included: one alone may cancel to nearly nothing."""
     for a, b in zip(actual, expected, strict=True):
         assert (a.shape, a.dtype) == (b.shape, dtype)
-    flat = [np.concatenate([g.ravel() for g in (*upstream, *gradients)]) for gradients in (actual, expected)]
+    flat = [np.concatenate([a.ravel() for a in (*beside, *arrays)]) for arrays in (actual, expected)]
     assert_close(*flat, terms=terms, dtype=dtype)
 
 
@@ -183,10 +183,11 @@ def test_matches_the_reference(name, dtype, case, seed, masked):
             ),
             *(*upstream, x, kernel, recurrent_kernel, *saved, h0, c0, mask),
         )
-    pairs = zip((h_actual, c_actual, *cache_actual), (h, c, *cache), strict=True)
-    for actual, wanted in pairs:
-        assert_close(actual, wanted, terms=T * (D + U + 1), dtype=dtype)
-    assert_gradients_close(gradients, expected.values(), upstream, terms=N * T * (D + 4 * U + 1), dtype=dtype)
+    assert_all_close(
+        (h_actual, c_actual, *cache_actual), (h, c, *cache), inputs.values(), terms=T * (D + U + 1), dtype=dtype
+    )
+    terms = N * T * (D + 4 * U + 1)
+    assert_all_close(gradients, expected.values(), upstream, terms=terms, dtype=dtype)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -244,6 +245,17 @@ def test_takes_arrays_that_are_not_contiguous(name):
         expected = gradients_of(upstream, inputs, mask)
         for key, actual in gradients_of(turned, strided, np.asfortranarray(mask)).items():
             np.testing.assert_allclose(actual, expected[key], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_takes_arrays_that_are_read_only(name):
+    inputs, upstream, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=True)
+    with minivid.use(name):
+        expected = gradients_of(upstream, inputs, mask)
+        for array in (*inputs.values(), mask):
+            array.flags.writeable = False
+        for key, actual in gradients_of(upstream, inputs, mask).items():
+            np.testing.assert_array_equal(actual, expected[key])
 
 
 # (6) algebra: a sequence is a chain of cells, and a masked step is no step

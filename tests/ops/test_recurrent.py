@@ -14,3 +14,10 @@ def test_contiguous_keeps_float32_and_widens_only_when_an_array_is_wider():
     assert [a.dtype for a in contiguous(narrow)] == [np.float32]
     assert [a.dtype for a in contiguous(narrow, wide)] == [np.float64, np.float64]
     assert contiguous(narrow)[0].flags.c_contiguous
+
+
+def test_contiguous_copies_what_is_read_only():
+    x = np.ones((2, 3))
+    assert contiguous(x)[0] is x
+    x.flags.writeable = False
+    assert contiguous(x)[0].flags.writeable

@@ -1,0 +1,75 @@
+"""Decoded clips on disk: decode once, read many times."""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from minivid.jit import cache_home
+
+__all__ = ["ClipCache"]
+
+VERSION = 1  # of the way clips are decoded: raise it when the same file would give other pixels
+
+
+class ClipCache:
+    """Arrays of uint8 on disk, each named by a hash of what it was made of.
+
+    Parameters
+    ----------
+    folder : path, optional
+        By default ``clips`` in `minivid.jit.cache_home`. Where it cannot be written to, clips stay in memory.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> cache = ClipCache(tempfile.mkdtemp())
+    >>> key = cache.key_of(__file__, {"frames": 2})
+    >>> cache.get(key, make=lambda: np.zeros((2, 4, 4, 1), dtype=np.uint8)).shape
+    (2, 4, 4, 1)
+    """
+
+    def __init__(self, folder: str | os.PathLike | None = None):
+        home = cache_home()
+        self.folder = Path(folder) if folder is not None else None if home is None else home / "clips"
+        self.memory: dict[str, np.ndarray] = {}
+
+    def key_of(self, path: str | os.PathLike, settings: dict) -> str:
+        """Return the name of an entry: of the file's path, time, size, and of the settings."""
+        path = Path(path).resolve()
+        files = [path] if path.is_file() else [path, *sorted(path.iterdir())]
+        stamps = [(str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+        return hashlib.sha256(repr((VERSION, stamps, sorted(settings.items()))).encode()).hexdigest()[:32]
+
+    def get(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return the entry, making and keeping it if it is missing or damaged."""
+        if key in self.memory:
+            return self.memory[key]
+        found = self._read(key)
+        return self._keep(key, make()) if found is None else found
+
+    def _read(self, key: str) -> np.ndarray | None:
+        try:
+            return np.load(self.folder / f"{key}.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError, TypeError):
+            return None
+
+    def _keep(self, key: str, clip: np.ndarray) -> np.ndarray:
+        temporary = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, clip, allow_pickle=False)
+            os.replace(temporary, self.folder / f"{key}.npy")
+        except (OSError, AttributeError) as error:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            if not self.memory:
+                warnings.warn(f"clips stay in memory: {self.folder} cannot be written to ({error})", stacklevel=4)
+            self.memory[key] = clip
+        return clip

@@ -1,0 +1,63 @@
+"""Class folders: which samples a directory holds, and what is wrong with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from minivid.video.reading import is_image, natural_key
+
+__all__ = ["find_samples"]
+
+VIDEO_SUFFIXES = set(  # noqa: SIM905 (a list of strings is harder to read)
+    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogg .ogv .ts .vob .webm .wmv".split()
+)
+
+
+def is_video(entry: Path) -> bool:
+    """Whether an entry of a class folder is a clip: a video file, or a folder of images."""
+    if entry.name.startswith("."):
+        return False
+    if entry.is_dir():
+        return any(is_image(file) for file in entry.iterdir())
+    return entry.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_samples(
+    directory: Path, is_sample: Callable[[Path], bool], kind: str
+) -> tuple[list[str], list[Path], list[int]]:
+    """Return the class names, and the path and class number of every sample, in natural order.
+
+    Parameters
+    ----------
+    directory : path
+        Holds one folder per class.
+    is_sample : callable
+        Tells a sample from other entries of a class folder, which are ignored.
+    kind : str
+        What samples are called in error messages, e.g. "video files".
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If there is no such folder.
+    ValueError
+        If it holds no class folders, a single one, or an empty one.
+    """
+    if not directory.exists():
+        raise FileNotFoundError(f"there is no folder {directory}")
+    if not directory.is_dir():
+        raise NotADirectoryError(f"{directory} is a file; expected a folder with one folder of {kind} per class")
+    entries = sorted(directory.iterdir(), key=lambda e: natural_key(e.name))
+    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    if not folders:
+        loose = any(is_sample(entry) for entry in entries)
+        hint = f"its {kind} lie loose: put them into one folder per class" if loose else "it has no folders"
+        raise ValueError(f"{directory} must hold one folder of {kind} per class, but {hint}")
+    found = [[e for e in sorted(f.iterdir(), key=lambda e: natural_key(e.name)) if is_sample(e)] for f in folders]
+    for folder, samples in zip(folders, found, strict=True):
+        if not samples:
+            raise ValueError(f"the class folder {folder} holds no {kind}; fill it or remove it")
+    if len(folders) == 1:
+        raise ValueError(f"{directory} holds a single class, {folders[0].name!r}; a classifier needs two or more")
+    paths = [path for samples in found for path in samples]
+    labels = [k for k, samples in enumerate(found) for _ in samples]
+    return [folder.name for folder in folders], paths, labels

@@ -1,0 +1,178 @@
+"""Synthetic clips whose class is *how* a shape moves, so that one frame says nothing about the class.
+
+The shape's centre starts anywhere on a torus (what leaves on one side comes in on the other), with equal
+probability. Every motion is a translation of that starting point, and translations keep the uniform distribution:
+at every time step, and in every class, the centre is uniform. Kind, size and colour of the shape, speed, background
+and noise are drawn from the same distributions in every class. So single frames of all classes are equally
+distributed, and a classifier of single frames cannot do better than chance; only order in time tells them apart.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from minivid.video.writing import write_clip
+
+__all__ = ["MOTIONS", "moving_shapes", "write_moving_shapes"]
+
+#: The classes, in the order of their numbers.
+MOTIONS = ("clockwise", "counterclockwise", "down", "left", "right", "up")
+
+_DIRECTIONS = {"down": (1, 0), "left": (0, -1), "right": (0, 1), "up": (-1, 0)}  # rows, columns
+_MARKER = ".moving_shapes.json"
+
+
+def moving_shapes(
+    clips: int = 480, frames: int = 16, size: tuple[int, int] = (32, 32), seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw clips of a disc, square or diamond that moves along a line or a circle.
+
+    Parameters
+    ----------
+    clips : int
+        N, spread evenly over the classes `MOTIONS`.
+    frames : int
+        T, frames per clip.
+    size : (H, W)
+        In pixels, at least 16.
+    seed : int, optional
+        The same seed draws the same clips.
+
+    Returns
+    -------
+    x : (N, T, H, W, 3) uint8 array
+    y : (N,) int64 array
+        Class numbers, indices of `MOTIONS`.
+
+    Raises
+    ------
+    ValueError
+        For numbers or sizes that are too small.
+
+    Examples
+    --------
+    >>> x, y = moving_shapes(clips=12, frames=8, size=(24, 24), seed=0)
+    >>> x.shape, np.bincount(y).tolist()
+    ((12, 8, 24, 24, 3), [2, 2, 2, 2, 2, 2])
+    """
+    if clips < 1 or frames < 1 or min(size) < 16:
+        raise ValueError(f"moving_shapes needs clips, frames >= 1 and sizes >= 16, got {clips}, {frames}, {size}")
+    rng = np.random.default_rng(seed)
+    y = np.arange(clips) % len(MOTIONS)
+    x = np.stack([_draw_clip(MOTIONS[k], frames, size, rng) for k in y])
+    return x, y
+
+
+def write_moving_shapes(
+    directory: str | os.PathLike,
+    clips_per_class: int = 80,
+    frames: int = 16,
+    size: tuple[int, int] = (32, 32),
+    seed: int = 0,
+) -> Path:
+    """Write moving shapes as MP4 files, one folder per class, unless they are there already.
+
+    Parameters
+    ----------
+    directory : path
+        Where to; appears when all its files are written.
+    clips_per_class : int
+        Number of files in each folder.
+    frames, size, seed
+        As for `moving_shapes`.
+
+    Returns
+    -------
+    Path
+        ``directory``.
+
+    Raises
+    ------
+    FileExistsError
+        If ``directory`` holds something else, or shapes drawn with other settings.
+
+    Examples
+    --------
+    >>> folder = write_moving_shapes(tempfile.mkdtemp() + "/shapes", clips_per_class=1, frames=4, size=(16, 16))
+    >>> sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    ['clockwise', 'counterclockwise', 'down', 'left', 'right', 'up']
+    """
+    directory = Path(directory)
+    settings = {"clips_per_class": clips_per_class, "frames": frames, "size": list(size), "seed": seed}
+    if directory.exists():
+        _check_same(directory, settings)
+        return directory
+    x, y = moving_shapes(clips_per_class * len(MOTIONS), frames, size, seed)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    try:
+        for name in MOTIONS:
+            (temporary / name).mkdir()
+        for n, (clip, k) in enumerate(zip(x, y, strict=True)):
+            write_clip(temporary / MOTIONS[k] / f"{MOTIONS[k]}_{n // len(MOTIONS):03d}.mp4", clip)
+        (temporary / _MARKER).write_text(json.dumps(settings))
+        temporary.chmod(0o755)
+        os.replace(temporary, directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return directory
+
+
+def _check_same(directory: Path, settings: dict) -> None:
+    try:
+        found = json.loads((directory / _MARKER).read_text())
+    except (OSError, ValueError):
+        found = "something else"
+    if found != settings:
+        raise FileExistsError(f"{directory} holds {found}, not moving shapes of {settings}; choose another folder")
+
+
+def _draw_clip(motion: str, frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    H, W = size
+    scale = min(size) / 32
+    centres = rng.uniform(0, size, 2) + _path(motion, frames, scale, rng)  # (T, 2)
+    coverage = _coverage(centres, size, radius=scale * rng.uniform(3.5, 5.5), kind=rng.integers(3))  # (T, H, W)
+    hue = np.zeros(3)
+    hue[rng.permutation(3)] = 1.0, rng.uniform(0.2, 1.0), rng.uniform(0.0, 0.4)  # bright, never grey
+    background = _texture(size, rng)  # (H, W, 3)
+    picture = background + coverage[..., None] * (hue - background)  # (T, H, W, 3)
+    picture += rng.normal(scale=0.02, size=(frames, H, W, 1))
+    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _path(motion: str, frames: int, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the way from the starting point, in rows and columns, (T, 2)."""
+    speed = scale * rng.uniform(1.5, 2.5)  # pixels per frame
+    phase, radius = rng.uniform(0, 2 * np.pi), scale * rng.uniform(4.0, 6.0)
+    t = np.arange(frames)
+    if motion in _DIRECTIONS:
+        return speed * t[:, None] * np.array(_DIRECTIONS[motion])
+    turn = 1 if motion == "clockwise" else -1  # rows grow downwards
+    angle = phase + turn * speed / radius * t
+    return radius * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+
+
+def _coverage(centres: np.ndarray, size: tuple[int, int], radius: float, kind: int) -> np.ndarray:
+    """Return how much of each pixel the shape covers, from 0 to 1, on a torus, (T, H, W)."""
+    rows, columns = (
+        np.abs((np.arange(n) - centres[:, axis, None] + n / 2) % n - n / 2) for axis, n in enumerate(size)
+    )  # distances from the centre: (T, H) and (T, W)
+    down, across = rows[:, :, None], columns[:, None, :]
+    distance = (np.hypot(down, across), np.maximum(down, across), (down + across) * 0.8)[kind]
+    return np.clip(radius - distance + 0.5, 0, 1)
+
+
+def _texture(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return a dark, smooth, random background, (H, W, 3): a few waves that fit the torus."""
+    H, W = size
+    rows, columns = np.arange(H)[:, None] / H, np.arange(W)[None, :] / W
+    waves = np.zeros((H, W))
+    for _ in range(4):
+        p, q = rng.integers(-3, 4, 2)
+        waves += np.cos(2 * np.pi * (p * rows + q * columns) + rng.uniform(0, 2 * np.pi))
+    return 0.15 + 0.04 * waves[..., None] * rng.uniform(0.3, 1.0, 3)
