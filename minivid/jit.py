@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,22 +40,25 @@ def cache_home() -> Path | None:
     >>> cache_home() is None or cache_home().is_dir()
     True
     """
-    candidates = []
-    if os.environ.get("MINIVID_CACHE_DIR"):
-        candidates.append(Path(os.environ["MINIVID_CACHE_DIR"]))
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    candidates.append((Path(xdg) if xdg else Path("~/.cache").expanduser()) / "minivid")
-    candidates.append(Path(tempfile.gettempdir()) / f"minivid-{getattr(os, 'getuid', int)()}")
-    return next((folder for folder in candidates if _writable(folder)), None)
+    own = os.environ.get("MINIVID_CACHE_DIR")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "minivid"
+    shared = Path(tempfile.gettempdir()) / f"minivid-{getattr(os, 'getuid', int)()}"
+    candidates = [*([Path(own)] if own else []), user, shared]
+    return next((usable for usable in map(_usable, candidates) if usable is not None), None)
 
 
-def _writable(folder: Path) -> bool:
+def _usable(folder: Path) -> Path | None:
+    """Return the folder, made if need be, if this user can write to it and nobody else owns it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder.expanduser()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Compiled code is loaded from here: a stranger's folder under /tmp would run a stranger's code.
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            return None
         with tempfile.TemporaryFile(dir=folder):
-            return True
-    except (OSError, RuntimeError):
-        return False
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return None
 
 
 def _hash_of_sources() -> str:
@@ -119,25 +123,27 @@ def compiled(function: Callable | None = None, *, parallel: bool = True, **optio
 
 
 class _CompileNotice(event.Listener):
-    """Tells the user, once, that a long silence is the compiler at work."""
+    """Tells the user, once, that a long silence is the compiler at work: all compiling so far counts."""
 
-    def __init__(self):
+    def __init__(self, patience: float = _PATIENCE):
         self.told = False
-        self.timers: dict[int, threading.Timer] = {}
+        self.left = patience  # seconds
+        self.open: list[str] = []  # functions being compiled; one may compile another that it calls
 
     def on_start(self, started: event.Event) -> None:
-        dispatcher = started.data["dispatcher"]
-        if self.told or not dispatcher.py_func.__module__.startswith("minivid."):
+        self.open.append(started.data["dispatcher"].py_func.__module__)
+        if self.told or len(self.open) > 1 or not self.open[0].startswith("minivid."):
             return
-        timer = threading.Timer(_PATIENCE, self.tell)
-        timer.daemon = True
-        self.timers[threading.get_ident()] = timer
-        timer.start()
+        self.started = time.monotonic()
+        self.timer = threading.Timer(max(self.left, 0.0), self.tell)
+        self.timer.daemon = True
+        self.timer.start()
 
     def on_end(self, ended: event.Event) -> None:
-        timer = self.timers.pop(threading.get_ident(), None)
-        if timer is not None:
-            timer.cancel()
+        module = self.open.pop()
+        if not self.open and module.startswith("minivid."):
+            self.timer.cancel()
+            self.left -= time.monotonic() - self.started
 
     def tell(self) -> None:
         if self.told:

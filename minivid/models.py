@@ -8,7 +8,7 @@ import numpy as np
 
 from minivid import layers as layer_classes
 from minivid import losses, optimizers
-from minivid.layers.base import Layer, Shape, adopted_dtype, copy_into, weights_left_empty
+from minivid.layers.base import Layer, Shape, adopted_dtype, as_batch, copy_into, weights_left_empty
 from minivid.layers.recurrent import RecurrentLayer
 from minivid.metrics import get as get_metric
 from minivid.saving import ModelFileError, read_model_file, write_model_file
@@ -42,11 +42,12 @@ class Sequential(Trainable):
     --------
     >>> import numpy as np, minivid
     >>> from minivid.layers import Dense
+    >>> from minivid.optimizers import Adam
     >>> minivid.set_seed(0)
     >>> x = np.random.default_rng(0).normal(size=(200, 2))
     >>> y = (x[:, 0] * x[:, 1] > 0).astype(int)
     >>> model = Sequential([Dense(16, activation="tanh", input_shape=(2,)), Dense(2, activation="softmax")])
-    >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> model.compile(Adam(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"])
     >>> history = model.fit(x, y, epochs=40, verbose=0)
     >>> history.history["accuracy"][-1] > 0.8
     True
@@ -84,8 +85,8 @@ class Sequential(Trainable):
             raise TypeError(f"add() takes a layer object, got the class; write {layer.__name__}(...)")
         if isinstance(layer, Sequential):
             raise TypeError(
-                "add() takes a layer, got a Sequential model: wrap it, TimeDistributed(model), to run it on every frame "
-                "of a clip, or add its layers one by one"
+                "add() takes a layer, got a Sequential model: wrap it, TimeDistributed(model), to run it on every "
+                "frame of a clip, or add its layers one by one"
             )
         if not isinstance(layer, Layer):
             raise TypeError(f"add() takes a layer, got {layer!r}")
@@ -219,11 +220,11 @@ class Sequential(Trainable):
 
     def cast(self, x):
         """Return ``x`` as an array of the dtype that the model computes in; build the model for it if need be."""
-        x = x if hasattr(x, "dtype") else np.asarray(x)
+        x = as_batch(x, f"model {self.name!r}")
         if not self.built:
             self.dtype = self.dtype or adopted_dtype(x)
             self.build(x.shape)
-        return x.astype(self.dtype, copy=False) if x.dtype.kind in "fiub" else x
+        return x.astype(self.dtype, copy=False)
 
     def backward(self, dy, need_dx: bool = True):
         """Run the backward passes of all layers, last to first, after a `forward`.

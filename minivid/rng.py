@@ -1,5 +1,7 @@
 """The library-wide random generator: one seed, one stream, the same bits on every run."""
 
+import operator
+
 import numpy as np
 
 __all__ = ["generator", "set_seed"]
@@ -15,6 +17,11 @@ def set_seed(seed: int) -> None:
     seed : int
         A non-negative integer.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no integer, or negative.
+
     Examples
     --------
     >>> import minivid
@@ -25,7 +32,7 @@ def set_seed(seed: int) -> None:
     True
     """
     global _generator
-    _generator = np.random.default_rng(seed)
+    _generator = np.random.default_rng(operator.index(seed))
 
 
 def generator() -> np.random.Generator:

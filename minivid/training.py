@@ -118,36 +118,32 @@ class Trainable:
         train, validation = self._training_data(
             x, y, batch_size, validation_split, validation_data, shuffle, sample_weight, lengths, stratify, groups
         )
+        if not epochs >= initial_epoch >= 0:
+            raise ValueError(f"fit goes from initial_epoch to epochs, got {initial_epoch} and {epochs}")
         if not self.built:
-            self.cast(unpack(train[0]).x)
+            self.cast(_first_sample(train))
         history = self.history = History()
         callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         params = {"epochs": epochs, "steps": len(train)}
         self.stop_training = False
-        self._complete = None, self.tensors()
+        complete, logs = (None, self.tensors()), {}
         try:
             with CallbackList([*callbacks, ProgressBar(verbose), history], self, params) as hooks:
-                self._train(train, validation, range(initial_epoch, epochs), class_weight, hooks)
+                hooks.on_train_begin()
+                for epoch in range(initial_epoch, epochs):
+                    hooks.on_epoch_begin(epoch)
+                    logs = self._train_epoch(train, epoch, class_weight, hooks)
+                    if validation is not None:
+                        logs |= self._validate(validation, epoch, hooks)
+                    complete = epoch, self.tensors()
+                    hooks.on_epoch_end(epoch, logs)
+                    if self.stop_training:
+                        break
+                hooks.on_train_end(logs)
         except KeyboardInterrupt:
-            self._go_back()
+            self._go_back_to(*complete)
             raise
-        finally:
-            del self._complete
         return history
-
-    def _train(self, train, validation, epochs: range, class_weight, hooks: CallbackList) -> None:
-        logs: dict[str, float] = {}
-        hooks.on_train_begin()
-        for epoch in epochs:
-            hooks.on_epoch_begin(epoch)
-            logs = self._train_epoch(train, epoch, class_weight, hooks)
-            if validation is not None:
-                logs |= self._validate(validation, epoch, hooks)
-            self._complete = epoch, self.tensors()
-            hooks.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-        hooks.on_train_end(logs)
 
     def _train_epoch(self, batches, epoch: int, class_weight, hooks: CallbackList) -> dict[str, float]:
         figures = _Figures(self.metrics)
@@ -263,34 +259,39 @@ class Trainable:
 
     def _labels(self, y: np.ndarray) -> np.ndarray | None:
         """Return the class numbers that targets stand for, (N,) or (N, T), or None if there are no classes."""
+        if y.ndim > 1 and y.shape[-1] == 1:
+            return y[..., 0]
         if self.loss.name == "categorical_crossentropy":
-            return y.argmax(axis=-1)
-        if self.loss.name not in ("sparse_categorical_crossentropy", "binary_crossentropy"):
-            return None
-        return y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
+            return y.argmax(axis=-1) if y.ndim > 1 else y
+        one_per_row = self.loss.name == "binary_crossentropy" and y.ndim < len(self.output_shape)
+        return y if self.loss.name == "sparse_categorical_crossentropy" or one_per_row else None
 
     def _weighted(self, batch: Batch, class_weight: dict[int, float] | None) -> Batch:
         """Multiply the weight of each class into the weights of its samples."""
         if class_weight is None or batch.y is None:
             return batch
         labels = self._labels(batch.y)
-        if labels is None:
-            raise ValueError(f"class_weight needs a loss for classes; this one is {self.loss.name}")
+        if labels is None or not isinstance(class_weight, dict):
+            raise ValueError(
+                f"class_weight takes a dict of class number to weight, and a loss for classes; got {class_weight!r} "
+                f"and {self.loss.name}"
+            )
         weight = np.ones(labels.shape)
         for label, value in class_weight.items():
             weight[labels == label] = value
-        if batch.weight is not None:
-            given = batch.weight.reshape(batch.weight.shape + (1,) * (weight.ndim - batch.weight.ndim))
-            weight = weight * given
-        return batch._replace(weight=weight)
+        return batch._replace(weight=weight if batch.weight is None else _product(weight, batch.weight))
 
     # --- what can go wrong ------------------------------------------------------------------------------------
 
     def _trouble(self, loss: float, batch: Batch) -> str | None:
         """Say what is not finite, or return None."""
-        culprit = self._first_bad_gradient() if np.isfinite(loss) else self._first_bad_output(batch)
-        if culprit is None:
+        bad_gradient = self._first_bad_gradient()
+        if np.isfinite(loss) and bad_gradient is None:
             return None
+        if not np.isfinite(batch.x).all():
+            culprit = "the input x"
+        else:
+            culprit = bad_gradient if np.isfinite(loss) else self._first_bad_output(batch)
         return (
             f"training met NaN or infinity: the loss is {loss:g}, and the first thing that is not finite is {culprit}. "
             "Lower the learning rate, clip gradients (clipnorm=1), or look at the inputs"
@@ -305,8 +306,6 @@ class Trainable:
 
     def _first_bad_output(self, batch: Batch) -> str:
         x, mask = self.cast(batch.x), batch.mask
-        if not np.isfinite(x).all():
-            return "the input x"
         for layer in self.layers:
             for name, weight in (layer.params | layer.state).items():
                 if not np.isfinite(weight).all():
@@ -324,8 +323,7 @@ class Trainable:
         warnings.warn(trouble, RuntimeWarning, stacklevel=5)
         self.stop_training = True
 
-    def _go_back(self) -> None:
-        epoch, tensors = self._complete
+    def _go_back_to(self, epoch: int | None, tensors: dict[str, np.ndarray]) -> None:
         self.load_tensors(tensors)
         which = (
             "before fit(), as no epoch is complete" if epoch is None else f"epoch {epoch + 1}, the last complete one"
@@ -416,12 +414,11 @@ class Trainable:
         y : (N, ...) array
         """
         batches = as_batches(x, lengths=lengths, batch_size=batch_size)
+        shown = track(iterate(batches), "Predicting", len(batches)) if verbose else iterate(batches)
         outputs = []
         with CallbackList(callbacks, self, {"steps": len(batches)}) as hooks:
             hooks.on_predict_begin()
-            for step, batch in enumerate(
-                track(iterate(batches), "Predicting", len(batches)) if verbose else iterate(batches)
-            ):
+            for step, batch in enumerate(shown):
                 hooks.on_predict_batch_begin(step)
                 outputs.append(self.forward(batch.x, mask=batch.mask))
                 hooks.on_predict_batch_end(step)
@@ -435,6 +432,17 @@ def _validation_batches(data, batch_size):
     if not isinstance(data, tuple | list) or not 2 <= len(data) <= 4:
         raise TypeError("validation_data must be (x, y), (x, y, sample_weight[, lengths]) or a batch sequence")
     return as_batches(*data, batch_size=batch_size)
+
+
+def _first_sample(batches):
+    x = batches.data.x if isinstance(batches, ArrayBatches) else unpack(batches[0]).x
+    return x[:1]
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Multiply weights of samples (N,) or steps (N, T)."""
+    ndim = max(a.ndim, b.ndim)
+    return a.reshape(a.shape + (1,) * (ndim - a.ndim)) * b.reshape(b.shape + (1,) * (ndim - b.ndim))
 
 
 class _Figures:

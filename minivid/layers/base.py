@@ -218,14 +218,7 @@ class Layer:
 
         A layer with weights computes in their dtype; one without keeps float32 and float64 as they are.
         """
-        x = x if hasattr(x, "dtype") else np.asarray(x)
-        if x.dtype.kind not in "fiub" or x.dtype.itemsize > 8:
-            raise TypeError(
-                f"layer {self.name!r} takes an array of numbers, got dtype {x.dtype}"
-                + ("; are the samples of different lengths?" if x.dtype == object else "")
-            )
-        if x.ndim == 0 or len(x) == 0:
-            raise ValueError(f"layer {self.name!r}: the batch holds no samples, its shape is {x.shape}")
+        x = as_batch(x, f"layer {self.name!r}")
         if self.built:
             self._check_shape(x.shape)
         else:
@@ -341,6 +334,19 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {self.input_shape} -> {self.output_shape}>"
+
+
+def as_batch(x, taker: str):
+    """Return ``x`` as an array; raise if it is no batch of numbers."""
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    if x.dtype.kind not in "fiub" or x.dtype.itemsize > 8:
+        raise TypeError(
+            f"{taker} takes an array of numbers, got dtype {x.dtype}"
+            + ("; are the samples of different lengths?" if x.dtype == object else "")
+        )
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"{taker}: the batch holds no samples, its shape is {x.shape}")
+    return x
 
 
 def adopted_dtype(x) -> np.dtype:

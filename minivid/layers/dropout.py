@@ -30,7 +30,7 @@ class Dropout(Layer):
     >>> import numpy as np
     >>> layer = Dropout(0.5, seed=0)
     >>> layer(np.ones(6), training=True)
-    array([2., 0., 0., 0., 2., 2.])
+    array([2., 2., 2., 0., 0., 0.])
     >>> layer(np.ones(6))
     array([1., 1., 1., 1., 1., 1.])
     """

@@ -19,8 +19,9 @@ class Masking(Layer):
 
     Notes
     -----
-    Input and output (N, T, ...), the padded steps of the output zero. The mask (N, T) travels on, through `TimeDistributed` too, to the recurrent
-    layers, which keep their state in a masked step. Works on sequences of frames as well as of features.
+    Input and output (N, T, ...), the padded steps of the output zero. The mask (N, T) travels on, through
+    `TimeDistributed` too, to the recurrent layers, which keep their state in a masked step. Works on sequences of
+    frames as well as of features.
 
     Examples
     --------

@@ -13,8 +13,8 @@ class TimeDistributed(Layer):
     layer : Layer or Sequential
         What is applied to each step; its weights are shared by all steps.
     **options
-        ``input_shape`` (T, ...), ``name``, ``dtype``, ``trainable``: see `Layer`; by default the last two are those of the
-        layer inside.
+        ``input_shape`` (T, ...), ``name``, ``dtype``, ``trainable``: see `Layer`; by default the last two are those
+        of the layer inside.
 
     Notes
     -----

@@ -7,9 +7,8 @@ from minivid.video.reading import is_image, natural_key
 
 __all__ = ["find_samples"]
 
-VIDEO_SUFFIXES = set(  # noqa: SIM905 (a list of strings is harder to read)
-    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogg .ogv .ts .vob .webm .wmv".split()
-)
+VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+VIDEO_SUFFIXES |= {".3gp", ".asf", ".flv", ".m2ts", ".mts", ".mxf", ".ogg", ".ogv", ".ts", ".vob"}
 
 
 def is_video(entry: Path) -> bool:

@@ -15,6 +15,7 @@ __all__ = ["VideoError", "VideoWarning", "read_clip"]
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 SHORT = ("repeat", "loop", "error")
+SMALL_PICTURE = 320 * 240  # pixels
 
 
 class VideoError(ValueError):
@@ -81,7 +82,7 @@ def read_clip(
     """
     check_settings(frames, target_size, color_mode, short)
     path = Path(path)
-    source = _FolderOfImages(path) if path.is_dir() else _VideoFile(path)
+    source = _source(path)
     count = source.count()
     wanted = sample_indices(count, frames, short, path)
     keep = set(wanted)
@@ -135,15 +136,22 @@ def _finish(picture, target_size, color_mode: str) -> np.ndarray:
     return array[..., None] if color_mode == "grayscale" else array
 
 
+def _source(path: Path):
+    """Return what can count and give the pictures of a path."""
+    if path.is_dir():
+        return _FolderOfImages(path)
+    if not path.is_file():
+        raise VideoError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path}: the file is empty (zero bytes)")
+    return _GifFile(path) if path.suffix.lower() == ".gif" else _VideoFile(path)
+
+
 class _VideoFile:
     """The frames of a video file, in the order of showing."""
 
     def __init__(self, path: Path):
         self.path = path
-        if not path.is_file():
-            raise VideoError(f"{path}: no such file")
-        if path.stat().st_size == 0:
-            raise VideoError(f"{path}: the file is empty (zero bytes)")
 
     def count(self) -> int:
         """Decode everything and return the number of frames."""
@@ -154,27 +162,30 @@ class _VideoFile:
 
     def pictures(self, keep: set[int]) -> Iterator:
         """Yield a Pillow image for each frame in ``keep``, None for the others."""
+        from av.video.reformatter import VideoReformatter
+
+        to_rgb = VideoReformatter()  # one for all frames: making it takes longer than using it
         for index, frame in enumerate(self._decode(warn=False)):
-            yield _upright(frame) if index in keep else None
+            yield _upright(frame, to_rgb) if index in keep else None
 
     def _decode(self, warn: bool) -> Iterator:
-        if self.path.suffix.lower() == ".gif":
-            yield from self._decode_gif()
-            return
         import av
 
         count = 0
         with self._open(av) as container:
+            codec = container.streams.video[0].codec_context
+            if codec.width * codec.height <= SMALL_PICTURE:
+                codec.thread_count = 1  # starting threads would take longer than decoding
             try:
                 for frame in container.decode(container.streams.video[0]):
                     count += 1
                     yield frame
             except (av.error.FFmpegError, ValueError) as error:
-                if count and warn:
-                    message = f"{self.path}: damaged after {count} frames ({_reason(error)}); the rest is left out"
-                    warnings.warn(message, VideoWarning, stacklevel=2)
                 if not count:
                     raise VideoError(f"{self.path}: not one frame can be decoded ({_reason(error)})") from None
+                if warn:
+                    message = f"{self.path}: damaged after {count} frames ({_reason(error)}); the rest is left out"
+                    warnings.warn(message, VideoWarning, stacklevel=2)
 
     @contextmanager
     def _open(self, av):
@@ -187,28 +198,36 @@ class _VideoFile:
                 raise VideoError(f"{self.path}: holds no pictures ({_streams(container)})")
             yield container
 
-    def _decode_gif(self) -> Iterator:
+
+def _upright(frame, to_rgb):
+    """Return a decoded frame as a Pillow image, turned as its display matrix says."""
+    from PIL import Image
+
+    quarter_turns = {90: Image.Transpose.ROTATE_90, -90: Image.Transpose.ROTATE_270}
+    quarter_turns |= {180: Image.Transpose.ROTATE_180, -180: Image.Transpose.ROTATE_180}
+    picture = Image.fromarray(to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
+    turn = quarter_turns.get(frame.rotation)  # counter-clockwise; anything else in a header is garbage
+    return picture if turn is None else picture.transpose(turn)
+
+
+class _GifFile:
+    """The frames of an animated GIF; read by Pillow, so that it works without FFmpeg."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def count(self) -> int:
+        return sum(1 for _ in self.pictures(set()))
+
+    def pictures(self, keep: set[int]) -> Iterator:
         from PIL import Image, ImageSequence, UnidentifiedImageError
 
         try:
             with Image.open(self.path) as gif:
-                for frame in ImageSequence.Iterator(gif):
-                    yield frame.convert("RGB")
+                for index, frame in enumerate(ImageSequence.Iterator(gif)):
+                    yield frame.convert("RGB") if index in keep else None
         except (UnidentifiedImageError, OSError, EOFError, ValueError, SyntaxError) as error:
             raise VideoError(f"{self.path}: not a GIF that Pillow can read ({_reason(error)})") from None
-
-
-def _upright(frame):
-    """Return a decoded frame as a Pillow image, turned as its display matrix says."""
-    from PIL import Image
-
-    if isinstance(frame, Image.Image):
-        return frame
-    picture = frame.to_image()
-    quarter_turns = {90: Image.Transpose.ROTATE_90, -90: Image.Transpose.ROTATE_270, 270: Image.Transpose.ROTATE_270}
-    quarter_turns |= {180: Image.Transpose.ROTATE_180, -180: Image.Transpose.ROTATE_180}
-    turn = quarter_turns.get(frame.rotation)  # counter-clockwise; anything else in a header is garbage
-    return picture if turn is None else picture.transpose(turn)
 
 
 class _FolderOfImages:
