@@ -131,7 +131,7 @@ class _CompileNotice(event.Listener):
         self.open: list[str] = []  # functions being compiled; one may compile another that it calls
 
     def on_start(self, started: event.Event) -> None:
-        self.open.append(started.data["dispatcher"].py_func.__module__)
+        self.open.append(str(started.data["dispatcher"].py_func.__module__))
         if self.told or len(self.open) > 1 or not self.open[0].startswith("minivid."):
             return
         self.started = time.monotonic()

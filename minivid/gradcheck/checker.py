@@ -11,89 +11,20 @@ The complex step has no subtraction, so it is exact to rounding; it needs a forw
 takes complex numbers. docs/gradcheck.md says more. Source: Squire & Trapp, SIAM Review 40(1), 1998.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Block", "Report", "check_gradients", "tolerance"]
+from minivid.gradcheck.hints import likely_cause
+from minivid.gradcheck.report import Block, Report
+
+__all__ = ["check_gradients", "tolerance"]
 
 _COMPLEX_STEP = 1e-30
-_LARGEST_JACOBIAN = 4_000_000  # entries; beyond this a failed check names the worst direction only
-
-
-@dataclass
-class Block:
-    """The verdict on one block of a gradient: an input, or a named part of it.
-
-    Attributes
-    ----------
-    name : str
-        Name of the gradient, e.g. ``"dw"`` or ``"dkernel[forget gate]"``.
-    error : float
-        Largest difference between analytic and numeric value, relative to the size of the gradient.
-    tolerance : float
-        What the error may be at most.
-    analytic, numeric : float
-        The two values where they differ most.
-    where : str
-        The entry, or the direction, where they differ most.
-    equation : str
-        Tag of the equation that the block computes, or an empty string.
-    verdict : {"ok", "wrong", "not finite", "all zero", "missing", "wrong shape"}
-        ``"all zero"``: analytic and numeric gradients are both zero, which proves nothing.
-    """
-
-    name: str
-    error: float
-    tolerance: float
-    analytic: float
-    numeric: float
-    where: str
-    equation: str = ""
-    verdict: str = "ok"
-
-    def __str__(self) -> str:
-        equation = f" ({self.equation})" if self.equation else ""
-        return (
-            f"{self.name + equation:<28} {self.verdict:<10} error {self.error:.1e} (at most {self.tolerance:.1e}): "
-            f"analytic {self.analytic:+.9e}, numeric {self.numeric:+.9e} at {self.where}"
-        )
-
-
-@dataclass
-class Report:
-    """The outcome of a gradient check.
-
-    Attributes
-    ----------
-    blocks : list of Block
-        One entry per gradient or named part of it.
-    method : str
-        How the numeric derivative was taken.
-    """
-
-    method: str
-    blocks: list[Block] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every block is right."""
-        return all(block.verdict == "ok" for block in self.blocks)
-
-    @property
-    def max_error(self) -> float:
-        """The largest relative error of all blocks."""
-        return max((block.error for block in self.blocks), default=0.0)
-
-    def raise_if_failed(self) -> None:
-        """Raise AssertionError with the whole report if any block is wrong."""
-        if not self.passed:
-            raise AssertionError(str(self))
-
-    def __str__(self) -> str:
-        verdict = "gradients agree" if self.passed else "gradients DIFFER"
-        return "\n".join([f"{verdict} ({self.method})", *(f"  {block}" for block in self.blocks)])
+_REAL_STEP = np.finfo(np.float64).eps ** (1 / 3)
+_MOST_CALLS = 2000  # of forward and backward; a Jacobian that needs more is not built
 
 
 def tolerance(dtype: np.dtype | type, terms: int = 1) -> float:
@@ -130,6 +61,7 @@ def check_gradients(
     rtol: float | None = None,
     equations: dict[str, str] | None = None,
     parts: dict[str, dict[str, tuple]] | None = None,
+    may_be_zero: Collection[str] = (),
     seed: int = 0,
 ) -> Report:
     """Compare a backward pass with numerical derivatives of the forward pass.
@@ -142,18 +74,22 @@ def check_gradients(
         ``backward(dy, **inputs) -> dict`` from input name to gradient; ``dy`` has the structure of ``y``. May
         use any implementation and precision; it is judged against float64 derivatives.
     inputs : dict of str to float64 array
-        The point of the check; more than 1e-4 away from kinks (ties of a maximum, zeros of a ReLU).
+        The point of the check; more than 1e-4 away from kinks (ties of a maximum, zeros of a ReLU). What is not
+        differentiated (masks, targets, options) stays out of here: let forward and backward close over it.
     smooth : bool
         Complex step (gradcheck.1) if True, central differences (gradcheck.2) if False.
     full : bool
-        Compare the whole Jacobian (gradcheck.3), entry by entry, instead of one random direction per block. A
-        directional check that fails does this by itself, to name the worst entry.
+        Compare the whole Jacobian (gradcheck.3) as well, entry by entry, besides one random direction per
+        block. A directional check that fails does this by itself, to name the worst entry.
     rtol : float, optional
         Relative error allowed; by default 1e-10 for complex steps and 1e-6 for central differences.
     equations : dict of str to str, optional
-        Input name to the tag of its gradient's equation, for the report.
+        Input name, or ``"name[part]"``, to the tag of its gradient's equation, for the report.
     parts : dict of str to dict of str to index, optional
         Named parts of an input, checked as blocks of their own: ``{"kernel": {"input gate": np.s_[:, :U]}}``.
+    may_be_zero : collection of str, optional
+        Inputs whose gradient may be zero everywhere, as far as this point shows. They are judged relative to dy
+        rather than to the gradient. For all others a gradient of zero fails: it compares nothing with nothing.
     seed : int
         Draws the upstream gradient and the directions.
 
@@ -164,7 +100,14 @@ def check_gradients(
     Raises
     ------
     TypeError
-        If an input is not float64.
+        If an input is not a float64 array, or backward does not return a dict.
+    ValueError
+        If an input is empty, ``parts`` or ``may_be_zero`` name none, or a pass changes its inputs or dy in place.
+
+    Notes
+    -----
+    An error is relative to the larger of the two slopes and the root mean square of the block's gradient: along
+    a direction that is nearly orthogonal to the gradient the slope is tiny, its rounding error is not.
 
     Examples
     --------
@@ -173,24 +116,28 @@ def check_gradients(
     >>> report = check_gradients(lambda x: x**3, lambda dy, x: {"x": 3 * x**2 * dy}, {"x": x})
     >>> report.passed
     True
-    >>> wrong = check_gradients(lambda x: x**3, lambda dy, x: {"x": 2 * x**2 * dy}, {"x": x})
-    >>> wrong.passed, wrong.blocks[0].name
-    (False, 'dx')
+    >>> wrong = check_gradients(lambda x: x**3, lambda dy, x: {"x": -3 * x**2 * dy}, {"x": x})
+    >>> wrong.passed, wrong.blocks[0].name, wrong.blocks[0].hint
+    (False, 'dx', 'the sign is wrong')
     """
-    for name, value in inputs.items():
-        if np.asarray(value).dtype != np.float64:
-            raise TypeError(
-                f"input {name!r} is {np.asarray(value).dtype}; gradient checks start from float64"
-            )
-    rtol = rtol if rtol is not None else (1e-10 if smooth else 1e-6)
+    parts = parts or {}
+    _check_inputs(inputs, named={*parts, *may_be_zero})
     rng = np.random.default_rng(seed)
-    dy = _map(lambda y: rng.normal(size=np.shape(y)), forward(**inputs))
-    gradients = backward(dy, **inputs)
-    check = _Check(forward, backward, inputs, dy, gradients, smooth, rtol, equations or {})
+    before = {name: x.copy() for name, x in inputs.items()}
+    dy = _map(lambda y: _exact_in_float32(rng.normal(size=np.shape(y))), forward(**inputs))
+    before_dy = _flat(dy).copy()
+    gradients, again = (_gradients(backward, dy, inputs) for _ in range(2))
+    _check_unchanged({**inputs, "dy": _flat(dy)}, {**before, "dy": before_dy})
+
+    rtol = rtol if rtol is not None else (1e-10 if smooth else 1e-6)
+    check = _Check(forward, backward, inputs, dy, gradients, again, smooth, rtol, frozenset(may_be_zero))
     report = Report("complex step" if smooth else "central differences")
     for name in inputs:
-        for label, index in {"": np.s_[...], **(parts or {}).get(name, {})}.items():
-            report.blocks.append(_block(check, name, label, index, full, rng))
+        for part, index in {"": np.s_[...], **parts.get(name, {})}.items():
+            key = f"{name}[{part}]" if part else name
+            block = _block(check, name, index, full, rng)
+            block.name, block.equation = f"d{key}", (equations or {}).get(key, (equations or {}).get(name, ""))
+            report.blocks.append(block)
     return report
 
 
@@ -198,77 +145,134 @@ def check_gradients(
 class _Check:
     forward: Callable
     backward: Callable
-    inputs: dict
-    dy: object
-    gradients: dict
+    inputs: dict[str, np.ndarray]
+    dy: np.ndarray | tuple[np.ndarray, ...]
+    gradients: dict[str, np.ndarray]
+    again: dict[str, np.ndarray]
     smooth: bool
     rtol: float
-    equations: dict
+    may_be_zero: frozenset[str]
+    numeric_jacobians: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def analytic_jacobians(self) -> dict[str, np.ndarray]:
+        """(outputs, entries) per input: row o is the backward pass of a unit vector at output o."""
+        units = (_like(self.dy, unit) for unit in _units(_flat(self.dy).size))
+        rows = [_gradients(self.backward, unit, self.inputs) for unit in units]
+        return {name: np.array([row[name].ravel() for row in rows], dtype=np.float64) for name in self.gradients}
+
+    def numeric_jacobian(self, name: str) -> np.ndarray:
+        """(outputs, entries): column e is the derivative along a unit vector at entry e (gradcheck.3)."""
+        if name not in self.numeric_jacobians:
+            x = self.inputs[name]
+            columns = [_flat(_derivative(self, name, unit.reshape(x.shape))) for unit in _units(x.size)]
+            self.numeric_jacobians[name] = np.stack(columns, axis=1)
+        return self.numeric_jacobians[name]
 
 
-def _block(check: _Check, name: str, label: str, index, full: bool, rng) -> Block:
-    title = f"d{name}[{label}]" if label else f"d{name}"
-    equation = check.equations.get(name, "")
-    gradient = check.gradients.get(name)
-    expected = check.inputs[name].shape
-    if gradient is None or gradient.shape != expected:
-        verdict = "missing" if gradient is None else "wrong shape"
-        found = "none" if gradient is None else f"shape {gradient.shape}"
-        where = f"expected shape {expected}, found {found}"
-        return Block(title, np.inf, check.rtol, np.nan, np.nan, where, equation, verdict)
-    block = _along_direction(check, name, index, rng)
-    if full or block.verdict == "wrong":
-        block = _entry_by_entry(check, name, index) or block
-    block.name, block.equation = title, equation
-    return block
+def _check_inputs(inputs, named: set[str]) -> None:
+    if named - inputs.keys():
+        raise ValueError(f"parts and may_be_zero name {sorted(named - inputs.keys())}; the inputs are {list(inputs)}")
+    for name, x in inputs.items():
+        found = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+        if found != np.float64:
+            raise TypeError(f"input {name!r} is {found}; gradient checks start from float64 arrays")
+        if x.size == 0:
+            raise ValueError(f"input {name!r} of shape {x.shape} is empty; there is nothing to check")
 
 
-def _along_direction(check: _Check, name: str, index, rng) -> Block:
+def _check_unchanged(arrays, before) -> None:
+    for name, array in arrays.items():
+        if not np.array_equal(array, before[name], equal_nan=True):
+            raise ValueError(f"the forward or backward pass changed {name} in place; let it work on a copy")
+
+
+def _gradients(backward, dy, inputs) -> dict[str, np.ndarray]:
+    gradients = backward(dy, **inputs)
+    if not isinstance(gradients, dict):
+        example = ", ".join(f"{name!r}: d{name}" for name in inputs)
+        raise TypeError(f"backward must return a dict {{{example}}}, got {type(gradients).__name__}")
+    return {name: np.array(gradient) for name, gradient in gradients.items() if gradient is not None}
+
+
+def _exact_in_float32(values: np.ndarray) -> np.ndarray:
+    """Round to numbers that float32 holds too: casting dy is then no error of a float32 backward pass."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+# --- one block: along a direction, then entry by entry --------------------------------------------------------
+
+
+def _block(check: _Check, name: str, index, full: bool, rng) -> Block:
     direction = np.zeros(check.inputs[name].shape)
     direction[index] = rng.normal(size=direction[index].shape)
     direction /= np.linalg.norm(direction)
-    gradient = np.asarray(check.gradients[name], dtype=np.float64)
+    if name not in check.gradients:
+        return _unusable(check, "missing", f"backward returned gradients of {sorted(check.gradients)}, not {name!r}")
+    gradient, expected = check.gradients[name], check.inputs[name].shape
+    if gradient.shape != expected:
+        return _unusable(check, "wrong shape", f"expected {expected}, found {gradient.shape}")
+    block = _along_direction(check, name, index, direction)
+    if full or block.verdict in ("wrong", "not finite"):
+        block = _more_telling(block, _entry_by_entry(check, name, index))
+    if not np.array_equal(gradient, check.again.get(name, np.nan), equal_nan=True):
+        block.verdict = "not repeatable"
+        block.hint = "a second call of backward gave another gradient: set it to zero between calls"
+    return block
+
+
+def _more_telling(along: Block, entry: Block | None) -> Block:
+    """Prefer the entry to the direction, unless that would hide a failure."""
+    if entry is None:
+        return along
+    if along.verdict != "ok" and entry.verdict == "ok":
+        along.hint = "every entry of the Jacobian is right: does backward sum in float32, or is it not linear in dy?"
+        return along
+    return entry
+
+
+def _unusable(check: _Check, verdict: str, where: str) -> Block:
+    return Block("", np.inf, check.rtol, np.nan, np.nan, where, verdict=verdict)
+
+
+def _along_direction(check: _Check, name: str, index, direction) -> Block:
+    gradient = check.gradients[name].astype(np.float64)
     analytic = float((gradient * direction).sum())
-    numeric = float(_inner(check.dy, _derivative(check, name, direction)))
-    # A direction nearly orthogonal to the gradient has a tiny slope; its rounding error is not tiny.
-    typical = np.linalg.norm(gradient[index]) / np.sqrt(max(gradient[index].size, 1))
-    return _judge(check, analytic, numeric, typical, "a random direction")
+    numeric = float(_flat(check.dy) @ _flat(_derivative(check, name, direction)))
+    typical = float(np.linalg.norm(gradient[index])) / np.sqrt(np.size(gradient[index]))  # root mean square
+    upstream = np.abs(_flat(check.dy)).max(initial=0.0)
+    return _judge(check, name, analytic, numeric, typical, upstream, "along a random direction")
 
 
 def _entry_by_entry(check: _Check, name: str, index) -> Block | None:
-    """Compare the whole Jacobian; None if it is too large to build."""
-    outputs = sum(np.size(y) for y in _leaves(check.dy))
-    entries = np.arange(check.inputs[name].size).reshape(check.inputs[name].shape)[index].ravel()
-    if outputs * entries.size > _LARGEST_JACOBIAN:
+    """Compare the whole Jacobian; None if it takes too long to build."""
+    if _flat(check.dy).size + check.inputs[name].size > _MOST_CALLS:
         return None
-    numeric = np.empty((outputs, entries.size))
-    for column, entry in enumerate(entries):
-        direction = np.zeros(check.inputs[name].shape)
-        direction.flat[entry] = 1.0
-        numeric[:, column] = _flat(_derivative(check, name, direction))  # (gradcheck.3)
-    analytic = np.stack([_row_of_jacobian(check, name, o)[entries] for o in range(outputs)])
+    shape = check.inputs[name].shape
+    entries = np.arange(check.inputs[name].size).reshape(shape)[index].ravel()
+    analytic, numeric = check.analytic_jacobians[name][:, entries], check.numeric_jacobian(name)[:, entries]
     o, column = np.unravel_index(np.abs(analytic - numeric).argmax(), numeric.shape)
-    entry = ", ".join(map(str, np.unravel_index(entries[column], check.inputs[name].shape)))
-    where = f"∂y.flat[{o}]/∂{name}[{entry}]"
-    return _judge(check, analytic[o, column], numeric[o, column], np.abs(numeric).max(), where)
+    where = f"∂{_output(check.dy, o)}/∂{_entry(name, shape, entries[column])}"
+    values = float(analytic[o, column]), float(numeric[o, column])
+    block = _judge(check, name, *values, np.abs(numeric).max(), 1.0, where)
+    if block.verdict != "ok":
+        block.hint = likely_cause(analytic, numeric, batch=len(np.atleast_1d(_leaves(check.dy)[0])))
+    return block
 
 
-def _row_of_jacobian(check: _Check, name: str, output: int) -> np.ndarray:
-    unit = np.zeros(sum(np.size(y) for y in _leaves(check.dy)))
-    unit[output] = 1.0
-    return np.asarray(check.backward(_like(check.dy, unit), **check.inputs)[name], dtype=np.float64).ravel()
-
-
-def _judge(check: _Check, analytic: float, numeric: float, typical: float, where: str) -> Block:
+def _judge(check: _Check, name, analytic, numeric, typical, upstream, where) -> Block:
     scale = max(abs(analytic), abs(numeric), typical)
-    error = abs(analytic - numeric) / scale if scale > 0 else 0.0
+    nothing = scale <= np.finfo(np.float64).eps * upstream
+    if name in check.may_be_zero:
+        scale, nothing = max(scale, upstream), False
     if not np.isfinite([analytic, numeric, typical]).all():
         error, verdict = np.inf, "not finite"
-    elif scale == 0:
-        verdict = "all zero"
+    elif nothing:
+        error, verdict = 0.0, "all zero"
     else:
+        error = abs(analytic - numeric) / scale
         verdict = "ok" if error <= check.rtol else "wrong"
-    return Block("", float(error), check.rtol, float(analytic), float(numeric), where, verdict=verdict)
+    return Block("", float(error), check.rtol, analytic, numeric, where, verdict=verdict)
 
 
 def _derivative(check: _Check, name: str, direction: np.ndarray):
@@ -277,13 +281,13 @@ def _derivative(check: _Check, name: str, direction: np.ndarray):
     if check.smooth:
         moved = check.forward(**{**check.inputs, name: x + 1j * _COMPLEX_STEP * direction})
         return _map(lambda y: np.imag(y) / _COMPLEX_STEP, moved)  # (gradcheck.1)
-    h = np.finfo(np.float64).eps ** (1 / 3) * max(1.0, float(np.abs(x).max(initial=0.0)))
+    h = _REAL_STEP * max(1.0, float(np.abs(x).max()))
     ahead = check.forward(**{**check.inputs, name: x + h * direction})
     behind = check.forward(**{**check.inputs, name: x - h * direction})
     return _map(lambda a, b: (a - b) / (2 * h), ahead, behind)  # (gradcheck.2)
 
 
-# --- one output or several: small helpers over an array or a tuple of arrays --------------------------------
+# --- one output or several: small helpers over an array or a tuple of arrays ----------------------------------
 
 
 def _leaves(y) -> tuple:
@@ -295,17 +299,33 @@ def _map(function: Callable, *ys):
     return mapped if isinstance(ys[0], tuple) else mapped[0]
 
 
+def _units(size: int) -> Iterator[np.ndarray]:
+    for position in range(size):
+        unit = np.zeros(size)
+        unit[position] = 1.0
+        yield unit
+
+
 def _flat(y) -> np.ndarray:
     return np.concatenate([np.ravel(leaf) for leaf in _leaves(y)])
-
-
-def _inner(a, b) -> float:
-    return float(_flat(a) @ _flat(b))
 
 
 def _like(y, flat: np.ndarray):
     """Cut a flat vector into the structure of ``y``."""
     ends = np.cumsum([np.size(leaf) for leaf in _leaves(y)])
-    pieces = np.split(flat, ends[:-1])
-    shaped = tuple(piece.reshape(np.shape(leaf)) for piece, leaf in zip(pieces, _leaves(y), strict=True))
-    return shaped if isinstance(y, tuple) else shaped[0]
+    pieces = iter(np.split(flat, ends[:-1]))
+    return _map(lambda leaf: next(pieces).reshape(np.shape(leaf)), y)
+
+
+def _output(y, position: int) -> str:
+    """Name an entry of the output: ``y[0, 1]``, or ``y1[0, 1]`` in the second array of a tuple."""
+    for number, leaf in enumerate(_leaves(y)):
+        if position < np.size(leaf):
+            return _entry(f"y{number}" if isinstance(y, tuple) else "y", np.shape(leaf), position)
+        position -= np.size(leaf)
+    raise IndexError(position)
+
+
+def _entry(name: str, shape: tuple[int, ...], position: int) -> str:
+    index = ", ".join(map(str, np.unravel_index(position, shape)))
+    return f"{name}[{index}]" if shape else name

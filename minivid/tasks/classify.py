@@ -1,8 +1,9 @@
 """Video classification: a CNN on every frame, an LSTM over time, trained from folders of clips."""
 
 import os
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,25 @@ from minivid.layers import LSTM, Conv2D, Dense, Dropout, Flatten, Input, MaxPool
 from minivid.models import Sequential, load_model
 from minivid.optimizers import Adam, CosineDecay
 from minivid.runs import about_this_machine, new_run_folder, read_json, write_json
-from minivid.video import VideoError, augmentation, clips_from_directory
+from minivid.video import (
+    VideoError,
+    augmentation,
+    clips_from_directory,
+    read_clip,
+    without_median,
+    write_clip,
+)
 
 __all__ = ["MODEL_SIZES", "Settings", "build_classifier", "evaluate_run", "open_clips", "predict_run", "train_run"]
 
 #: Filters of the convolutions, and units of the LSTM.
 MODEL_SIZES = {"tiny": ((8, 16, 16), 32), "small": ((16, 32, 32), 64), "medium": ((32, 64, 64), 100)}
+
+AUGMENTATIONS = {
+    "flip": augmentation.random_flip,
+    "shift": augmentation.random_shift,
+    "brightness": augmentation.random_brightness,
+}
 
 
 def cnn_layers(filters: tuple[int, ...]) -> list:
@@ -158,6 +172,14 @@ def open_clips(directory: str | os.PathLike, settings: Settings, subset: str | N
     )
 
 
+def _augmentation(names: tuple[str, ...]):
+    """Return the augmentations of these names as one, or None for none."""
+    unknown = set(names) - set(AUGMENTATIONS)
+    if unknown:
+        raise ValueError(f"augmentation must be of {', '.join(AUGMENTATIONS)}, got {', '.join(sorted(unknown))}")
+    return augmentation.compose(*(AUGMENTATIONS[name] for name in names)) if names else None
+
+
 def train_run(
     directory: str | os.PathLike, out: str | os.PathLike, settings: Settings, overwrite: bool = False
 ) -> dict:
@@ -192,7 +214,9 @@ def train_run(
     steps = settings.epochs * len(clips)
     model.compile(Adam(CosineDecay(settings.learning_rate, steps)), "categorical_crossentropy", ["accuracy"])
     out = new_run_folder(out, overwrite)
-    print(f"{len(clips.paths)} clips to train on, {len(held_out.paths)} held out, classes: {', '.join(clips.class_names)}")
+    print(
+        f"{len(clips.paths)} clips to train on, {len(held_out.paths)} held out, classes: {', '.join(clips.class_names)}"
+    )
     write_json(out / "config.json", {"settings": asdict(settings), "class_names": clips.class_names})
     history = fit(model, clips, held_out, settings.epochs, out)
     plots.learning_curves(history.history, out / "learning_curves.png")
@@ -220,7 +244,7 @@ def fit(model: Sequential, clips, held_out, epochs: int, out: Path):
 
 def measure(model: Sequential, clips, out: Path) -> dict:
     """Return accuracy, loss and per-class figures on clips, and draw the confusion matrix."""
-    probabilities = model.predict(_inputs_only(clips))
+    probabilities = np.concatenate([model.predict(x) for x in clips.inputs()])
     confusion = metrics.confusion_matrix(clips.labels, probabilities.argmax(axis=1), clips.num_classes)
     plots.confusion_matrix(confusion, clips.class_names, out / "confusion_matrix.png")
     true_class = probabilities[np.arange(len(clips.labels)), clips.labels]
@@ -306,7 +330,8 @@ def predict_run(
             print(f"error: {error}", file=sys.stderr)
             unreadable += 1
             continue
-        probabilities = model.predict(to_input(frames, settings.subtract_median)[None])[0]
+        x = without_median(frames) if settings.subtract_median else frames.astype(np.float32) / 255
+        probabilities = model.predict(x[None])[0]
         best = np.argsort(-probabilities, kind="stable")[:top]
         print(f"{path!s:<{width}}  " + "  ".join(f"{class_names[k]} {probabilities[k]:.0%}" for k in best))
         if annotate is not None:
