@@ -97,7 +97,9 @@ def train(
     frames: Annotated[int, typer.Option(help="Frames per clip.")] = 16,
     size: Annotated[str, typer.Option(metavar="HxW", help="Frames are resized to this.")] = "64x64",
     color: Annotated[str, typer.Option(help="rgb or grayscale.")] = "rgb",
-    subtract_median: Annotated[bool, typer.Option(help="Subtract each clip's per-pixel median (still camera).")] = False,
+    subtract_median: Annotated[
+        bool, typer.Option(help="Subtract each clip's per-pixel median (still camera).")
+    ] = False,
     model: Annotated[str, typer.Option(help="tiny, small or medium.")] = "tiny",
     dropout: Annotated[float, typer.Option(help="Part of the features to drop while training.")] = 0.0,
     epochs: Annotated[int, typer.Option(help="Passes over the clips.")] = 20,

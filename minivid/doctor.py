@@ -49,7 +49,9 @@ def _video() -> str:
         import av
     except ImportError as error:
         return f"PyAV does not load ({error}): no MP4; GIFs and folders of images still work; pip install av"
-    encoder = "reads video, writes MP4" if "libx264" in av.codecs_available else "reads video, no H.264 encoder: write GIF"
+    encoder = (
+        "reads video, writes MP4" if "libx264" in av.codecs_available else "reads video, no H.264 encoder: write GIF"
+    )
     return f"PyAV {av.__version__}: {encoder}"
 
 

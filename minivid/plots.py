@@ -414,7 +414,14 @@ def _lstm_gates_figure(gates, frames, title, sort_units) -> "Figure":
         axes.tick_params(bottom=False, labelbottom=False)
     by = "sorted by mean forget gate, longest memory on top" if sort_units else "unit 0 on top"
     panels[-1].annotate(
-        f"rows: {U} units, {by}", (1, 0), (0, -19), "axes fraction", "offset points", ha="right", va="top", color=GREY,
+        f"rows: {U} units, {by}",
+        (1, 0),
+        (0, -19),
+        "axes fraction",
+        "offset points",
+        ha="right",
+        va="top",
+        color=GREY,
         fontsize=8,
     )
     if title:

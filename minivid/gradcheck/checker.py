@@ -11,7 +11,7 @@ The complex step has no subtraction, so it is exact to rounding; it needs a forw
 takes complex numbers. docs/gradcheck.md says more. Source: Squire & Trapp, SIAM Review 40(1), 1998.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -61,6 +61,7 @@ def check_gradients(
     rtol: float | None = None,
     equations: dict[str, str] | None = None,
     parts: dict[str, dict[str, tuple]] | None = None,
+    outputs: Sequence[str] = (),
     may_be_zero: Collection[str] = (),
     seed: int = 0,
 ) -> Report:
@@ -87,6 +88,8 @@ def check_gradients(
         Input name, or ``"name[part]"``, to the tag of its gradient's equation, for the report.
     parts : dict of str to dict of str to index, optional
         Named parts of an input, checked as blocks of their own: ``{"kernel": {"input gate": np.s_[:, :U]}}``.
+    outputs : sequence of str, optional
+        Names of what forward returns, for the report; by default ``y``, or ``y0``, ``y1``, ... for a tuple.
     may_be_zero : collection of str, optional
         Inputs whose gradient may be zero everywhere, as far as this point shows. They are judged relative to dy
         rather than to the gradient. For all others a gradient of zero fails: it compares nothing with nothing.
@@ -130,7 +133,7 @@ def check_gradients(
     _check_unchanged({**inputs, "dy": _flat(dy)}, {**before, "dy": before_dy})
 
     rtol = rtol if rtol is not None else (1e-10 if smooth else 1e-6)
-    check = _Check(forward, backward, inputs, dy, gradients, again, smooth, rtol, frozenset(may_be_zero))
+    check = _Check(forward, backward, inputs, dy, gradients, again, smooth, rtol, frozenset(may_be_zero), outputs)
     report = Report("complex step" if smooth else "central differences")
     for name in inputs:
         for part, index in {"": np.s_[...], **parts.get(name, {})}.items():
@@ -152,6 +155,7 @@ class _Check:
     smooth: bool
     rtol: float
     may_be_zero: frozenset[str]
+    outputs: Sequence[str]
     numeric_jacobians: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
@@ -252,7 +256,7 @@ def _entry_by_entry(check: _Check, name: str, index) -> Block | None:
     entries = np.arange(check.inputs[name].size).reshape(shape)[index].ravel()
     analytic, numeric = check.analytic_jacobians[name][:, entries], check.numeric_jacobian(name)[:, entries]
     o, column = np.unravel_index(np.abs(analytic - numeric).argmax(), numeric.shape)
-    where = f"∂{_output(check.dy, o)}/∂{_entry(name, shape, entries[column])}"
+    where = f"∂{_output(check, o)}/∂{_entry(name, shape, entries[column])}"
     values = float(analytic[o, column]), float(numeric[o, column])
     block = _judge(check, name, *values, np.abs(numeric).max(), 1.0, where)
     if block.verdict != "ok":
@@ -317,11 +321,12 @@ def _like(y, flat: np.ndarray):
     return _map(lambda leaf: next(pieces).reshape(np.shape(leaf)), y)
 
 
-def _output(y, position: int) -> str:
+def _output(check: _Check, position: int) -> str:
     """Name an entry of the output: ``y[0, 1]``, or ``y1[0, 1]`` in the second array of a tuple."""
-    for number, leaf in enumerate(_leaves(y)):
+    by_default = [f"y{number}" for number in range(len(check.dy))] if isinstance(check.dy, tuple) else ["y"]
+    for name, leaf in zip(check.outputs or by_default, _leaves(check.dy), strict=True):
         if position < np.size(leaf):
-            return _entry(f"y{number}" if isinstance(y, tuple) else "y", np.shape(leaf), position)
+            return _entry(name, np.shape(leaf), position)
         position -= np.size(leaf)
     raise IndexError(position)
 

@@ -1,5 +1,6 @@
 """What a gradient check found: one block per gradient or named part of it."""
 
+import math
 from dataclasses import dataclass, field
 
 __all__ = ["Block", "Report"]
@@ -46,7 +47,9 @@ class Block:
         line = f"{title:<34} {self.verdict:<10} error {self.error:.1e} (at most {self.tolerance:.1e})"
         if self.verdict == "ok":
             return line
-        details = [f"{self.where}: analytic {self.analytic:+.9e}, numeric {self.numeric:+.9e}"]
+        nothing_compared = math.isnan(self.analytic) and math.isnan(self.numeric)
+        values = "" if nothing_compared else f": analytic {self.analytic:+.9e}, numeric {self.numeric:+.9e}"
+        details = [self.where + values]
         if self.hint:
             details.append(f"likely cause: {self.hint}")
         return "\n      ".join([line, *details])
@@ -93,4 +96,8 @@ class Report:
 
     def __str__(self) -> str:
         verdict = "gradients agree" if self.passed else "gradients DIFFER"
-        return "\n".join([f"{verdict} ({self.method})", *(f"  {block}" for block in self.blocks)])
+        shown = [block for block in self.blocks if self.passed or block.verdict != "ok"]
+        lines = [f"{verdict} ({self.method})", *(f"  {block}" for block in shown)]
+        right = [block.name for block in self.blocks if block not in shown]
+        whole = [name for name in right if name.partition("[")[0] not in right or "[" not in name]
+        return "\n".join([*lines, *([f"  right: {', '.join(whole)}"] if whole else [])])

@@ -138,7 +138,10 @@ def _row(case: Case, implementation: str, dtype: str, full: bool, seed: int) -> 
         report = _check(case, implementation, dtype, rtol, full, seed)
     except Exception as error:
         where = f"{type(error).__name__}: {error}"
-        report = Report("", [Block("forward or backward", math.inf, rtol, math.nan, math.nan, where, verdict="error")])
+        report = Report(
+            "not run to the end",
+            [Block("forward or backward", math.inf, rtol, math.nan, math.nan, where, verdict="error")],
+        )
     verdict = next((block.verdict for block in report.blocks if block.verdict != "ok"), "ok")
     return Row(case.operation, case.options, implementation, dtype, report.max_error, rtol, verdict, report)
 
@@ -166,6 +169,7 @@ def _check(case: Case, implementation: str, dtype: str, rtol: float, full: bool,
         rtol=rtol,
         equations=case.equations,
         parts=case.parts,
+        outputs=case.outputs,
         seed=seed,
     )
     report.blocks += _compare_outputs(case, forward(**case.inputs), reference(**case.inputs), dtype)

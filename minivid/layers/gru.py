@@ -34,7 +34,8 @@ class GRU(RecurrentLayer):
         return [h]
 
     def run_backward(self, dstates, x, states, initial, mask):
-        return gru_backward(*dstates, x, *self._weights(), *states, self.cache, *initial, mask)
+        kernel, recurrent_kernel, _ = self._weights()
+        return gru_backward(*dstates, x, kernel, recurrent_kernel, *states, self.cache, *initial, mask)
 
     def _weights(self):
         return self.params["kernel"], self.params["recurrent_kernel"], self.params.get("bias")

@@ -24,7 +24,7 @@ class Input(Layer):
     """
 
     def __init__(self, shape: Shape, **layer):
-        super().__init__(input_shape=tuple(shape), **layer)
+        super().__init__(input_shape=shape, **layer)
 
     def forward(self, x, training: bool = False, mask=None):
         return x

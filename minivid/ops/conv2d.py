@@ -28,9 +28,7 @@ __all__ = ["conv2d_backward", "conv2d_backward_input", "conv2d_backward_weights"
 def _conv2d_window(x_shape, w_shape, strides, padding, dilation) -> Window:
     """Check the shapes of x and w against each other and return the window."""
     if len(x_shape) != 4 or len(w_shape) != 4:
-        raise ValueError(
-            f"conv2d takes x (N, H, W, C) and w (KH, KW, C, F), got {tuple(x_shape)} and {tuple(w_shape)}"
-        )
+        raise ValueError(f"conv2d takes x (N, H, W, C) and w (KH, KW, C, F), got {tuple(x_shape)} and {tuple(w_shape)}")
     if x_shape[3] != w_shape[2]:
         raise ValueError(
             f"x has {x_shape[3]} channels (last axis of {tuple(x_shape)}), "
@@ -259,9 +257,7 @@ def conv2d_backward_weights_loops(dy, x, w_shape, strides=1, padding="valid", di
     dtype = np.result_type(dy, x)
     dw = np.zeros((PIECES, *w_shape), dtype=dtype)
     db = np.zeros((PIECES, w_shape[3]), dtype=dtype)
-    _backward_weights(
-        np.ascontiguousarray(dy, dtype=dtype), np.ascontiguousarray(x, dtype=dtype), win, dw, db
-    )
+    _backward_weights(np.ascontiguousarray(dy, dtype=dtype), np.ascontiguousarray(x, dtype=dtype), win, dw, db)
     return dw.sum(axis=0), db.sum(axis=0)
 
 

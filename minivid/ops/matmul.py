@@ -24,9 +24,7 @@ _ROWS, _COLUMNS = 32, 128  # a block of y that stays in the innermost cache
 # --- reference: the equation, entry by entry -------------------------------------------------------------
 
 
-def matmul_reference(
-    a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False
-) -> np.ndarray:
+def matmul_reference(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False) -> np.ndarray:
     """Multiply two matrices, either of them transposed on the way, equation (matmul.1).
 
     Parameters

@@ -110,8 +110,7 @@ def _padding(padding, image, extent, strides) -> tuple[tuple[int, int], tuple[in
         top = None
     if top is None or not all(_is_int(p) and p >= 0 for p in (top, bottom, left, right)):
         raise ValueError(
-            "padding must be 'valid', 'same', a non-negative int or ((top, bottom), (left, right)), "
-            f"got {padding!r}"
+            f"padding must be 'valid', 'same', a non-negative int or ((top, bottom), (left, right)), got {padding!r}"
         )
     return (int(top), int(bottom)), (int(left), int(right))
 

@@ -41,8 +41,8 @@ class ClipCache:
     def key_of(self, path: str | os.PathLike, settings: dict) -> str:
         """Return the name of an entry: of the file's path, time, size, and of the settings."""
         path = Path(path).resolve()
-        files = [path] if path.is_file() else [path, *sorted(path.iterdir())]
-        stamps = [(str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+        files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+        stamps = [(str(file), *_time_and_size(file)) for file in files]
         return hashlib.sha256(repr((VERSION, stamps, sorted(settings.items()))).encode()).hexdigest()[:32]
 
     def get(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -73,3 +73,11 @@ class ClipCache:
                 warnings.warn(f"clips stay in memory: {self.folder} cannot be written to ({error})", stacklevel=4)
             self.memory[key] = clip
         return clip
+
+
+def _time_and_size(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0  # a broken link: reading it will say so
+    return status.st_mtime_ns, status.st_size

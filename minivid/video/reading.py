@@ -52,7 +52,7 @@ def read_clip(
     Returns
     -------
     clip : (T, H, W, C) uint8 array
-        Upright: the rotation that phones write into the file is applied. Pixels are taken as square.
+        Upright: the rotation and mirroring that phones write into the file are applied. Pixels are taken as square.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _source(path: Path):
     if path.is_dir():
         return _FolderOfImages(path)
     if not path.is_file():
-        raise VideoError(f"{path}: no such file")
+        raise VideoError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (zero bytes)")
     return _GifFile(path) if path.suffix.lower() == ".gif" else _VideoFile(path)
@@ -172,20 +172,19 @@ class _VideoFile:
         import av
 
         count = 0
-        with self._open(av) as container:
-            codec = container.streams.video[0].codec_context
+        with self._open(av) as (container, stream):
+            codec = stream.codec_context
             if codec.width * codec.height <= SMALL_PICTURE:
                 codec.thread_count = 1  # starting threads would take longer than decoding
             try:
-                for frame in container.decode(container.streams.video[0]):
+                for frame in container.decode(stream):
                     count += 1
                     yield frame
             except (av.error.FFmpegError, ValueError) as error:
                 if not count:
                     raise VideoError(f"{self.path}: not one frame can be decoded ({_reason(error)})") from None
                 if warn:
-                    message = f"{self.path}: damaged after {count} frames ({_reason(error)}); the rest is left out"
-                    warnings.warn(message, VideoWarning, stacklevel=2)
+                    _warn_of_damage(self.path, count, error)
 
     @contextmanager
     def _open(self, av):
@@ -194,20 +193,36 @@ class _VideoFile:
         except (av.error.FFmpegError, ValueError) as error:
             raise VideoError(f"{self.path}: not a video that FFmpeg can read ({_reason(error)})") from None
         with container:
-            if not container.streams.video:
-                raise VideoError(f"{self.path}: holds no pictures ({_streams(container)})")
-            yield container
+            cover = av.stream.Disposition.attached_pic  # the picture of a song is no video
+            streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+            if not streams:
+                raise VideoError(f"{self.path}: holds no moving pictures ({_streams(container)})")
+            yield container, streams[0]
 
 
 def _upright(frame, to_rgb):
-    """Return a decoded frame as a Pillow image, turned as its display matrix says."""
+    """Return a decoded frame as a Pillow image, turned and mirrored as its display matrix says."""
     from PIL import Image
 
-    quarter_turns = {90: Image.Transpose.ROTATE_90, -90: Image.Transpose.ROTATE_270}
-    quarter_turns |= {180: Image.Transpose.ROTATE_180, -180: Image.Transpose.ROTATE_180}
-    picture = Image.fromarray(to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
-    turn = quarter_turns.get(frame.rotation)  # counter-clockwise; anything else in a header is garbage
-    return picture if turn is None else picture.transpose(turn)
+    pixels = to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()  # (H, W, 3)
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        pixels = apply_display_matrix(pixels, np.frombuffer(bytes(matrix), dtype=np.int32).reshape(3, 3))
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def apply_display_matrix(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Turn pixels (H, W, C) by quarter turns and mirror them; a matrix of anything else is garbage, and ignored.
+
+    A pixel in column x and row y is shown in column a·x + c·y and row b·x + d·y (ISO/IEC 14496-12, 8.3.2).
+    FFmpeg's own angle, ``frame.rotation``, does not tell a mirror from half a turn.
+    """
+    (a, b), (c, d) = np.rint(matrix[:2, :2] / max(np.abs(matrix[:2, :2]).max(), 1)).astype(int)
+    if b and c and not a and not d:
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    elif b or c or not a or not d:
+        return pixels
+    return pixels[::d, ::a]
 
 
 class _GifFile:
@@ -217,17 +232,27 @@ class _GifFile:
         self.path = path
 
     def count(self) -> int:
-        return sum(1 for _ in self.pictures(set()))
+        return sum(1 for _ in self._decode(warn=True))
 
     def pictures(self, keep: set[int]) -> Iterator:
+        for index, frame in enumerate(self._decode(warn=False)):
+            yield frame.convert("RGB") if index in keep else None
+
+    def _decode(self, warn: bool) -> Iterator:
         from PIL import Image, ImageSequence, UnidentifiedImageError
 
+        count = 0
         try:
             with Image.open(self.path) as gif:
-                for index, frame in enumerate(ImageSequence.Iterator(gif)):
-                    yield frame.convert("RGB") if index in keep else None
+                for frame in ImageSequence.Iterator(gif):
+                    frame.load()
+                    count += 1
+                    yield frame
         except (UnidentifiedImageError, OSError, EOFError, ValueError, SyntaxError) as error:
-            raise VideoError(f"{self.path}: not a GIF that Pillow can read ({_reason(error)})") from None
+            if not count:
+                raise VideoError(f"{self.path}: not a GIF that Pillow can read ({_reason(error)})") from None
+            if warn:
+                _warn_of_damage(self.path, count, error)
 
 
 class _FolderOfImages:
@@ -252,7 +277,12 @@ def _open_image(file: Path):
 
     try:
         with Image.open(file) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode == "F":
+                raise ValueError("its pixels are floats; save it with 8 or 16 bits per channel")
+            if upright.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise VideoError(f"{file}: not an image that Pillow can read ({_reason(error)})") from None
 
@@ -270,6 +300,11 @@ def is_image(file: Path) -> bool:
 def natural_key(name: str) -> list:
     """Return a sort key by which ``frame2`` comes before ``frame10``."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", name.lower())]
+
+
+def _warn_of_damage(path: Path, count: int, error: Exception) -> None:
+    message = f"{path}: damaged after {count} frames ({_reason(error)}); the rest is left out"
+    warnings.warn(message, VideoWarning, stacklevel=3)
 
 
 def _reason(error: Exception) -> str:

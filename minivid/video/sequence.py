@@ -220,6 +220,8 @@ def clips_from_directory(
     >>> len(train.paths), len(test.paths)
     (18, 6)
     """
+    if frames is None or target_size is None:
+        raise ValueError("clips of a batch have one shape: give frames and target_size=(height, width), not None")
     check_settings(frames, target_size, color_mode)
     _check_split(validation_split, validation_groups, subset, groups, on_error)
     directory = Path(directory)
@@ -233,8 +235,8 @@ def clips_from_directory(
     settings = {"frames": frames, "target_size": tuple(target_size), "color_mode": color_mode}
     cache = ClipCache(cache_dir)
     readable, skipped = _decode([paths[k] for k in chosen], settings, cache, on_error)
-    chosen = [k for k in chosen if paths[k] in readable]
-    _check_what_is_left(class_names, labels, [labels[k] for k in chosen], skipped, subset)
+    before, chosen = chosen, [k for k in chosen if paths[k] in readable]
+    _check_what_is_left(class_names, {labels[k] for k in before}, {labels[k] for k in chosen}, skipped, subset)
 
     def read(path: Path) -> np.ndarray:
         clip = cache.get(readable[path], lambda: read_clip(path, **settings))
@@ -311,7 +313,9 @@ def _split(labels, names, fraction, validation_groups, seed):
         return stratified_split(labels, fraction, seed) if names is None else group_split(names, fraction, seed, labels)
     unknown = set(validation_groups) - set(names)
     if unknown:
-        raise ValueError(f"validation_groups {sorted(unknown)} do not occur; there are {sorted(set(names))}")
+        raise ValueError(
+            f"validation_groups {sorted(unknown, key=str)} do not occur; there are {sorted(set(names), key=str)}"
+        )
     held_out = np.array([name in set(validation_groups) for name in names])
     if held_out.all() or not held_out.any():
         raise ValueError("validation_groups leave one side of the split empty")
@@ -339,9 +343,9 @@ def _decode(paths: list[Path], settings: dict, cache: ClipCache, on_error: str):
     return readable, skipped
 
 
-def _check_what_is_left(class_names, before, after, skipped, subset) -> None:
+def _check_what_is_left(class_names, before: set, after: set, skipped, subset) -> None:
     if not after:
         raise VideoError(f"none of the {len(skipped)} files can be read; the first: {skipped[0][1]}")
     for k, name in enumerate(class_names):
-        if subset is None and k in before and k not in after:
+        if subset != "validation" and k in before - after:
             raise VideoError(f"no file of class {name!r} can be read; the first: {skipped[0][1]}")

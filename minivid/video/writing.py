@@ -1,8 +1,9 @@
 """From frames to a file: MP4 through PyAV, GIF through Pillow."""
 
 import os
-import tempfile
+import secrets
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def write_clip(path: str | Path, frames: np.ndarray, fps: float = 12, *, min_siz
     frames : (T, H, W, 3), (T, H, W, 1) or (T, H, W) array
         uint8, or floats from 0 to 1.
     fps : float
-        Frames per second.
+        Frames per second, from 0.001 to 1000. GIF counts in hundredths of a second, two at least.
     min_size : int
         Enlarge by a whole factor, pixel by pixel, until the shorter side has this many pixels.
 
@@ -28,6 +29,8 @@ def write_clip(path: str | Path, frames: np.ndarray, fps: float = 12, *, min_siz
     ------
     ValueError
         For another suffix, shape, dtype or range. MP4 needs even sizes: an odd last row or column is doubled.
+    FileNotFoundError
+        If there is no folder to write to.
 
     Examples
     --------
@@ -41,16 +44,17 @@ def write_clip(path: str | Path, frames: np.ndarray, fps: float = 12, *, min_siz
     writers = {".mp4": _write_mp4, ".gif": _write_gif}
     if path.suffix.lower() not in writers:
         raise ValueError(f"write_clip writes .mp4 and .gif, got {path.name!r}")
-    if not fps > 0:
-        raise ValueError(f"fps must be positive, got {fps!r}")
+    if not isinstance(fps, Real) or not 0.001 <= fps <= 1000:
+        raise ValueError(f"fps must be frames per second, from 0.001 to 1000, got {fps!r}")
     frames = enlarge(as_rgb(frames), min_size)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         writers[path.suffix.lower()](temporary, frames, fps)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -75,13 +79,13 @@ def enlarge(frames: np.ndarray, min_size: int) -> np.ndarray:
     return frames if factor <= 1 else frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def _write_mp4(path: str, frames: np.ndarray, fps: float) -> None:
+def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
     import av
 
     odd = [(0, size % 2) for size in frames.shape[1:3]]
     frames = np.pad(frames, ((0, 0), *odd, (0, 0)), mode="edge")
-    with av.open(path, "w", format="mp4") as container:
-        rate = Fraction(fps).limit_denominator(1001)
+    with av.open(f"file:{path.resolve()}", "w", format="mp4") as container:  # "file:": the name may hold a colon
+        rate = Fraction(float(fps)).limit_denominator(1001)  # 30000/1001 is exact
         stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "18"})
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.codec_context.thread_count = 1  # the same bytes on every machine
@@ -90,9 +94,14 @@ def _write_mp4(path: str, frames: np.ndarray, fps: float) -> None:
         container.mux(stream.encode(None))
 
 
-def _write_gif(path: str, frames: np.ndarray, fps: float) -> None:
-    from PIL import Image
+def _write_gif(path: Path, frames: np.ndarray, fps: float) -> None:
+    from PIL import GifImagePlugin, Image
 
-    first, *rest = (Image.fromarray(frame) for frame in frames)
-    # Without disposal 1 and optimize=False Pillow merges equal frames, and the clip comes back shorter.
-    first.save(path, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, optimize=False)
+    pictures = [Image.fromarray(frame).quantize() for frame in frames]
+    milliseconds = 10 * max(2, round(100 / fps))
+    # Frame by frame, because Image.save(save_all=True) merges equal frames: the clip would come back shorter.
+    with path.open("wb") as file:
+        file.writelines(GifImagePlugin.getheader(pictures[0], info={"loop": 0})[0])
+        for picture in pictures:
+            file.writelines(GifImagePlugin.getdata(picture, duration=milliseconds, include_color_table=True))
+        file.write(b";")

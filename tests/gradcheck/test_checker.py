@@ -63,6 +63,10 @@ def test_several_outputs():
         check_gradients(lambda x: (np.sin(x), (x**2).sum()), backward, inputs, full=full).raise_if_failed()
     wrong = check_gradients(lambda x: (np.sin(x), x**2), lambda dy, x: {"x": dy[0] * np.cos(x)}, inputs)
     assert wrong.blocks[0].where.startswith("∂y1[")
+    named = check_gradients(
+        lambda x: (np.sin(x), x**2), lambda dy, x: {"x": dy[0] * np.cos(x)}, inputs, outputs=("s", "square")
+    )
+    assert named.blocks[0].where.startswith("∂square[")
 
 
 def test_a_kink_is_for_central_differences():
@@ -160,6 +164,7 @@ def test_the_report_names_equation_part_and_values():
     assert "dw[right] (dense.9)" in text
     assert f"analytic {right.analytic:+.9e}, numeric {right.numeric:+.9e}" in text
     assert "at most 1.0e-10" in text
+    assert text.endswith("right: dx, dw[left]")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

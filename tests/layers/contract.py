@@ -179,7 +179,7 @@ def check_bad_input(layer, make, x):
         layer(x.astype(object))
     with pytest.raises(TypeError, match=rf"{layer.name}.*complex"):
         layer(x.astype(complex))
-    with pytest.raises(ValueError, match="my layer.*positive"):
+    with pytest.raises(ValueError, match=r"my layer.*positive"):
         make(name="my layer").build((None, -1, *x.shape[2:]))
     with pytest.raises(TypeError, match="no argument 'colour'"):
         make(colour="red")

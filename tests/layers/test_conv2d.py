@@ -83,7 +83,9 @@ def test_bad_input_shapes(shape, message):
 def test_wrong_channels():
     layer = Conv2D(2, 3, input_shape=(8, 8, 3))
     layer(np.ones((1, 8, 8, 3)))
-    with pytest.raises(ValueError, match=r"layer 'conv2d' was built for inputs of shape \(None, 8, 8, 3\), got \(1, 8, 8, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"layer 'conv2d' was built for inputs of shape \(None, 8, 8, 3\), got \(1, 8, 8, 1\)"
+    ):
         layer(np.ones((1, 8, 8, 1)))
 
 
