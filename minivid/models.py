@@ -35,6 +35,8 @@ class Sequential(Trainable):
         `Input` layers included.
     optimizer, loss
         Set by `compile`; None before.
+    history : History
+        Of the last `fit`, an interrupted one too; None before.
     stop_training : bool
         Set by callbacks to end `fit` after the current epoch.
 
@@ -60,6 +62,7 @@ class Sequential(Trainable):
         self.optimizer = None
         self.loss = None
         self.metrics: list = []
+        self.history = None
         self.stop_training = False
         for layer in layers:
             self.add(layer)
@@ -211,6 +214,7 @@ class Sequential(Trainable):
         if not self.layers:
             raise ValueError("the model has no layers; add() some first")
         x = self.cast(x)
+        mask = None if mask is None else np.asarray(mask, dtype=bool)
         for layer in self.layers:
             y = layer(x, training=training, mask=mask)
             mask = layer.compute_mask(x, mask)
@@ -276,6 +280,12 @@ class Sequential(Trainable):
         """Set all gradients to zero."""
         for layer in self.layers:
             layer.zero_grads()
+
+    def reset_states(self) -> None:
+        """Forget the states that stateful recurrent layers carry to the next batch."""
+        for layer in self.layers:
+            if isinstance(layer, RecurrentLayer):
+                layer.reset_states()
 
     # --- weights ----------------------------------------------------------------------------------------------
 

@@ -85,6 +85,8 @@ class ImageDataGenerator:
         ValueError
             If the directory holds no class folders of images; a folder of videos is told apart.
         """
+        if target_size is None:
+            raise ValueError("images of a batch have one size: give target_size=(height, width), not None")
         check_settings(1, target_size, color_mode)
         directory = Path(directory)
         try:

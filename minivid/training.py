@@ -25,13 +25,6 @@ class Trainable:
     layer, ``output_mask``, ``params``, ``trainable_params``, ``grads`` and ``state``, `build`, `cast`, `tensors` and
     `load_tensors`, and after ``compile`` an ``optimizer``, a ``loss`` and ``metrics``; see `minivid.models.Sequential`.
 
-    Attributes
-    ----------
-    history : History
-        Of the last `fit`, an interrupted one too.
-    stop_training : bool
-        Set by callbacks to end `fit` after the current batch's epoch.
-
     Examples
     --------
     >>> import numpy as np
@@ -129,9 +122,9 @@ class Trainable:
         complete, logs = (None, self.tensors()), {}
         try:
             with CallbackList([*callbacks, ProgressBar(verbose), history], self, params) as hooks:
-                hooks.on_train_begin()
+                hooks.on_train_begin({})
                 for epoch in range(initial_epoch, epochs):
-                    hooks.on_epoch_begin(epoch)
+                    hooks.on_epoch_begin(epoch, {})
                     logs = self._train_epoch(train, epoch, class_weight, hooks)
                     if validation is not None:
                         logs |= self._validate(validation, epoch, hooks)
@@ -148,7 +141,7 @@ class Trainable:
     def _train_epoch(self, batches, epoch: int, class_weight, hooks: CallbackList) -> dict[str, float]:
         figures = _Figures(self.metrics)
         for step, batch in enumerate(iterate(batches)):
-            hooks.on_train_batch_begin(step)
+            hooks.on_train_batch_begin(step, {})
             loss, y_pred, trouble = self._step(self._weighted(batch, class_weight))
             if trouble is not None:
                 self._report(f"{trouble} (epoch {epoch + 1}, batch {step + 1})", hooks)
@@ -252,25 +245,27 @@ class Trainable:
                 "clips_from_directory(..., validation_split=0.2, subset='training' and 'validation')"
             )
         data = check_arrays(x, y, sample_weight, lengths)
-        labels = None if data.y is None else self._labels(data.y)
+        labels = None if data.y is None else self._labels(data)
         train, held_out = split_validation(len(data.x), fraction, labels, stratify, groups)
         size = 32 if batch_size is None else batch_size
         return ArrayBatches(take(data, train), size, shuffle), ArrayBatches(take(data, held_out), size)
 
-    def _labels(self, y: np.ndarray) -> np.ndarray | None:
+    def _labels(self, batch: Batch) -> np.ndarray | None:
         """Return the class numbers that targets stand for, (N,) or (N, T), or None if there are no classes."""
-        if y.ndim > 1 and y.shape[-1] == 1:
-            return y[..., 0]
+        y = batch.y
         if self.loss.name == "categorical_crossentropy":
             return y.argmax(axis=-1) if y.ndim > 1 else y
-        one_per_row = self.loss.name == "binary_crossentropy" and y.ndim < len(self.output_shape)
-        return y if self.loss.name == "sparse_categorical_crossentropy" or one_per_row else None
+        if self.loss.name not in ("sparse_categorical_crossentropy", "binary_crossentropy"):
+            return None
+        y = y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
+        self.cast(batch.x[:1])  # builds the model
+        return y if y.ndim < len(self.output_shape) else None  # several yes-or-no outputs are no classes
 
     def _weighted(self, batch: Batch, class_weight: dict[int, float] | None) -> Batch:
         """Multiply the weight of each class into the weights of its samples."""
         if class_weight is None or batch.y is None:
             return batch
-        labels = self._labels(batch.y)
+        labels = self._labels(batch)
         if labels is None or not isinstance(class_weight, dict):
             raise ValueError(
                 f"class_weight takes a dict of class number to weight, and a loss for classes; got {class_weight!r} "
@@ -377,9 +372,9 @@ class Trainable:
 
     def _evaluate(self, batches, hooks: CallbackList) -> dict[str, float]:
         figures = _Figures(self.metrics)
-        hooks.on_test_begin()
+        hooks.on_test_begin({})
         for step, batch in enumerate(iterate(batches)):
-            hooks.on_test_batch_begin(step)
+            hooks.on_test_batch_begin(step, {})
             y_pred = self.forward(batch.x, mask=batch.mask)
             figures.update(self._loss_of(y_pred, batch), batch, y_pred, self.output_mask)
             hooks.on_test_batch_end(step, figures.result())
@@ -417,12 +412,12 @@ class Trainable:
         shown = track(iterate(batches), "Predicting", len(batches)) if verbose else iterate(batches)
         outputs = []
         with CallbackList(callbacks, self, {"steps": len(batches)}) as hooks:
-            hooks.on_predict_begin()
+            hooks.on_predict_begin({})
             for step, batch in enumerate(shown):
-                hooks.on_predict_batch_begin(step)
+                hooks.on_predict_batch_begin(step, {})
                 outputs.append(self.forward(batch.x, mask=batch.mask))
-                hooks.on_predict_batch_end(step)
-            hooks.on_predict_end()
+                hooks.on_predict_batch_end(step, {})
+            hooks.on_predict_end({})
         return np.concatenate(outputs)
 
 
@@ -455,11 +450,14 @@ class _Figures:
             metric.reset()
 
     def update(self, loss: float, batch: Batch, y_pred, mask) -> None:
-        count = len(batch.x) if mask is None else int(mask.sum())
+        y_true = batch.y
+        if mask is not None:  # what targets say of padding may be anything, even NaN
+            y_true, y_pred = y_true[mask], y_pred[mask]
+        count = len(batch.x) if mask is None else len(y_pred)
         self.loss += loss * count
         self.samples += count
         for metric in self.metrics:
-            metric.update(batch.y, y_pred, mask)
+            metric.update(y_true, y_pred)
 
     def result(self) -> dict[str, float]:
         return {"loss": self.loss / self.samples} | {metric.name: metric.result() for metric in self.metrics}

@@ -337,6 +337,34 @@ def test_trainable_of_the_whole_model():
     assert set(model.grads) == set(model.params)
 
 
+def test_the_reference_trains_alike():
+    """All operations of a model run as written in their equations, too."""
+    x, y = np.random.default_rng(0).normal(size=(4, 3, 6, 7, 2)), np.array([0, 1, 2, 1])
+    weights = []
+    for implementation in ("cpu", "reference"):
+        minivid.set_seed(0)
+        model = video_classifier()
+        model.compile("adam", "sparse_categorical_crossentropy")
+        with minivid.use(implementation):
+            model.fit(x, y, batch_size=2, epochs=2, verbose=0)
+        weights.append(model.get_weights())
+    for fast, reference in zip(*weights, strict=True):
+        np.testing.assert_allclose(fast, reference, rtol=1e-8, atol=1e-10)
+
+
+def test_stateful_layers_of_a_model():
+    model = Sequential([LSTM(3, stateful=True, input_shape=(None, 2)), Dense(1)])
+    x = np.random.default_rng(0).normal(size=(2, 4, 2))
+    whole = model.predict(x)
+    model.reset_states()
+    model.predict(x[:, :3])
+    np.testing.assert_allclose(model.predict(x[:, 3:]), whole, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"layer 'lstm' is stateful.*reset_states"):
+        model.predict(x[:1])
+    model.reset_states()
+    model.predict(x[:1])
+
+
 # --- masks --------------------------------------------------------------------------------------------------------
 
 

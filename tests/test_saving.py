@@ -159,7 +159,6 @@ def test_no_pickle_in_the_file(tmp_path):
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     assert header["__metadata__"]["format"] == "minivid-1"
-    assert pickle.dumps(1, protocol=4)[:2] not in content[:2]
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -170,7 +169,7 @@ def test_what_a_file_cannot_hold_is_refused_before_writing(tmp_path):
         def forward(self, x, training=False, mask=None):
             return x
 
-    class OwnLoss(MeanSquaredError):
+    class OwnLoss(MeanSquaredError):  # noqa: N818
         pass
 
     def model(*layers, loss="mse"):
@@ -245,13 +244,13 @@ def test_views_and_scalars(tmp_path):
 
 
 def refuse(path, reason):
-    with pytest.raises(ModelFileError, match=reason) as caught:
+    with pytest.raises(ModelFileError, match=reason or "does not fit its weights or this version") as caught:
         load_model(path)
     assert str(path) in str(caught.value)
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no model file .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"no model file .*nothing"):
         load_model(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         load_model(tmp_path)
@@ -366,10 +365,10 @@ def test_the_smallest_good_file(tmp_path):
 
 
 def nested(depth):
-    layer = dense()
-    for _ in range(depth):
-        layer = {"class_name": "TimeDistributed", "config": {"layer": layer}}
-    return layer
+    """A description as text: json.dumps itself gives up on very deep ones."""
+    opening = '{"class_name": "TimeDistributed", "config": {"layer": '
+    layer = opening * depth + json.dumps(dense()) + "}}" * depth
+    return '{"model": {"name": "m", "input_shape": null, "layers": [' + layer + "]}}"
 
 
 HOSTILE = {
@@ -399,8 +398,8 @@ HOSTILE = {
         described({"class_name": "Sequential", "config": described(dense())["model"]}),
         "Sequential",
     ),
-    "deep nesting": (described(nested(200)), ""),
-    "very deep nesting": (described(nested(700)), ""),
+    "deep nesting": (nested(200), ""),
+    "very deep nesting": (nested(100_000), "no readable model description"),
     "huge batch normalisation": (
         described(
             {"class_name": "Input", "config": {"shape": [10**9]}}, {"class_name": "BatchNormalization", "config": {}}
@@ -413,7 +412,7 @@ HOSTILE = {
         ),
         "more than the file holds",
     ),
-    "no layers": (described(), "do not say for which inputs"),
+    "no layers": (described(), "the model has no layers"),
     "never built": (
         described({"class_name": "Flatten", "config": {}}, input_shape=None),
         "do not say for which inputs",

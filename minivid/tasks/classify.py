@@ -40,7 +40,10 @@ def cnn_layers(filters: tuple[int, ...]) -> list:
     """Return the layers that turn an image into features: convolution, ReLU, max-pooling, once per entry."""
     layers = []
     for count in filters:
-        layers += [Conv2D(count, 3, padding="same", activation="relu"), MaxPooling2D(2)]
+        layers += [
+            Conv2D(count, 3, padding="same", activation="relu", kernel_initializer="he_uniform"),
+            MaxPooling2D(2),
+        ]
     return [*layers, Flatten()]
 
 

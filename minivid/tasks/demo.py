@@ -26,10 +26,10 @@ from minivid.video import read_clip, write_clip, write_moving_shapes
 
 __all__ = ["SingleFrames", "run_demo"]
 
-CLIPS_PER_CLASS = 80
+CLIPS_PER_CLASS = 120
 DATA_SEED = 0  # the data set stays the same; the seed of a run decides weights, split and order
-SETTINGS = Settings(height=32, width=32, epochs=16, batch_size=16, learning_rate=4e-3, validation_split=0.25)
-SINGLE_FRAME_EPOCHS = 8
+SETTINGS = Settings(height=32, width=32, epochs=12, batch_size=16, learning_rate=4e-3, validation_split=0.25)
+SINGLE_FRAME_EPOCHS = 6
 ANNOTATED_CLIPS = 4
 
 

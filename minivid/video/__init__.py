@@ -1,9 +1,9 @@
 """From video files to batches of frames, and back."""
 
 from minivid.video.augmentation import compose, random_brightness, random_flip, random_shift
-from minivid.video.shapes import MOTIONS, moving_shapes, write_moving_shapes
 from minivid.video.reading import VideoError, VideoWarning, read_clip
 from minivid.video.sequence import ClipSequence, clips_from_directory, without_median
+from minivid.video.shapes import MOTIONS, moving_shapes, write_moving_shapes
 from minivid.video.splits import SplitWarning, group_split, stratified_split
 from minivid.video.writing import write_clip
 

@@ -312,5 +312,5 @@ def _reason(error: Exception) -> str:
 
 
 def _streams(container) -> str:
-    kinds = sorted({stream.type for stream in container.streams})
+    kinds = sorted({"a cover picture" if stream.type == "video" else stream.type for stream in container.streams})
     return f"only {', '.join(kinds)}" if kinds else "no streams"

@@ -1,10 +1,11 @@
 """Synthetic clips whose class is *how* a shape moves, so that one frame says nothing about the class.
 
-The shape's centre starts anywhere on a torus (what leaves on one side comes in on the other), with equal
-probability. Every motion is a translation of that starting point, and translations keep the uniform distribution:
-at every time step, and in every class, the centre is uniform. Kind, size and colour of the shape, speed, background
-and noise are drawn from the same distributions in every class. So single frames of all classes are equally
-distributed, and a classifier of single frames cannot do better than chance; only order in time tells them apart.
+A shape moves down, left, right or up, stays still, or jumps from place to place. Its centre starts anywhere on a
+torus (what leaves on one side comes in on the other), with equal probability. Every motion adds something that does
+not depend on that starting point, which keeps the distribution uniform: at every time step, and in every class, the
+centre is uniform. Kind, size and colour of the shape, background and noise are drawn from the same distributions in
+every class. So single frames of all classes are equally distributed, and a classifier of single frames cannot do
+better than chance; only order in time tells the classes apart.
 """
 
 import json
@@ -20,16 +21,16 @@ from minivid.video.writing import write_clip
 __all__ = ["MOTIONS", "moving_shapes", "write_moving_shapes"]
 
 #: The classes, in the order of their numbers.
-MOTIONS = ("clockwise", "counterclockwise", "down", "left", "right", "up")
+MOTIONS = ("down", "jump", "left", "right", "still", "up")
 
-_DIRECTIONS = {"down": (1, 0), "left": (0, -1), "right": (0, 1), "up": (-1, 0)}  # rows, columns
+_DIRECTIONS = {"down": (1, 0), "left": (0, -1), "right": (0, 1), "still": (0, 0), "up": (-1, 0)}  # rows, columns
 _MARKER = ".moving_shapes.json"
 
 
 def moving_shapes(
     clips: int = 480, frames: int = 16, size: tuple[int, int] = (32, 32), seed: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw clips of a disc, square or diamond that moves along a line or a circle.
+    """Draw clips of a disc, square or diamond that moves in one of the ways of `MOTIONS`.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def write_moving_shapes(
     --------
     >>> folder = write_moving_shapes(tempfile.mkdtemp() + "/shapes", clips_per_class=1, frames=4, size=(16, 16))
     >>> sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    ['clockwise', 'counterclockwise', 'down', 'left', 'right', 'up']
+    ['down', 'jump', 'left', 'right', 'still', 'up']
     """
     directory = Path(directory)
     settings = {"clips_per_class": clips_per_class, "frames": frames, "size": list(size), "seed": seed}
@@ -134,9 +135,9 @@ def _check_same(directory: Path, settings: dict) -> None:
 
 def _draw_clip(motion: str, frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     H, W = size
-    scale = min(size) / 32
-    centres = rng.uniform(0, size, 2) + _path(motion, frames, scale, rng)  # (T, 2)
-    coverage = _coverage(centres, size, radius=scale * rng.uniform(3.5, 5.5), kind=rng.integers(3))  # (T, H, W)
+    centres = rng.uniform(0, size, 2) + _path(motion, size, frames, rng)  # (T, 2)
+    radius = min(size) / 32 * rng.uniform(3.5, 5.5)
+    coverage = _coverage(centres, size, radius, kind=rng.integers(3))  # (T, H, W)
     hue = np.zeros(3)
     hue[rng.permutation(3)] = 1.0, rng.uniform(0.2, 1.0), rng.uniform(0.0, 0.4)  # bright, never grey
     background = _texture(size, rng)  # (H, W, 3)
@@ -145,16 +146,11 @@ def _draw_clip(motion: str, frames: int, size: tuple[int, int], rng: np.random.G
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
-def _path(motion: str, frames: int, scale: float, rng: np.random.Generator) -> np.ndarray:
+def _path(motion: str, size: tuple[int, int], frames: int, rng: np.random.Generator) -> np.ndarray:
     """Return the way from the starting point, in rows and columns, (T, 2)."""
-    speed = scale * rng.uniform(1.5, 2.5)  # pixels per frame
-    phase, radius = rng.uniform(0, 2 * np.pi), scale * rng.uniform(4.0, 6.0)
-    t = np.arange(frames)
-    if motion in _DIRECTIONS:
-        return speed * t[:, None] * np.array(_DIRECTIONS[motion])
-    turn = 1 if motion == "clockwise" else -1  # rows grow downwards
-    angle = phase + turn * speed / radius * t
-    return radius * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    speed = min(size) / 32 * rng.uniform(1.5, 2.5)  # pixels per frame
+    jumps = rng.uniform(0, size, (frames, 2))
+    return jumps if motion == "jump" else speed * np.arange(frames)[:, None] * np.array(_DIRECTIONS[motion])
 
 
 def _coverage(centres: np.ndarray, size: tuple[int, int], radius: float, kind: int) -> np.ndarray:
