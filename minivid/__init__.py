@@ -28,7 +28,7 @@ _PARTS = (
     "video",
 )
 
-__all__ = [*_PARTS, "rng", "set_seed", "use"]  # noqa: PLE0604
+__all__ = [*_PARTS, "rng", "set_seed", "use"]
 
 
 def __getattr__(name: str):

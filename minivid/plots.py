@@ -7,12 +7,13 @@ The figures are made without a display and without pyplot, so nothing of the cal
 import functools
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from minivid.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,16 +90,8 @@ def _save(figure: "Figure", path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"pictures are PNG files: got {str(path)!r}, write {path.with_suffix('.png').name!r}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} of {path.name} does not exist; make it first")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format="png", metadata={"Software": None})
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
     return path
 
 

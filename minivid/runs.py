@@ -4,10 +4,10 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from pathlib import Path
 
 import minivid
+from minivid.files import replacing
 
 __all__ = ["new_run_folder", "peak_memory_mb", "read_json", "write_json"]
 
@@ -34,18 +34,10 @@ def new_run_folder(out: str | os.PathLike, overwrite: bool = False) -> Path:
     return folder
 
 
-def write_json(path: str | os.PathLike, content: dict) -> None:
+def write_json(path: str | os.PathLike, content: dict | list) -> None:
     """Write a JSON file; the old one stays until the new one is complete."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> dict:

@@ -5,10 +5,11 @@ No pickle: a model file cannot run code. Names of tensors: ``model/<layer>/<weig
 
 import json
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
+
+from minivid.files import replacing
 
 __all__ = ["ModelFileError", "read_model_file", "write_model_file"]
 
@@ -42,16 +43,8 @@ def write_model_file(path: str | os.PathLike, config: dict, tensors: dict[str, n
         {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()},
         metadata={"format": FORMAT, "config": json.dumps(config)},
     )
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_model_file(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:

@@ -80,6 +80,9 @@ def test_summary_of_the_articles_cnn_by_shapes_alone():
 def test_summary_counts_untrained_weights(capsys):
     Sequential([BatchNormalization(input_shape=(5,)), Dense(2)]).summary()
     assert "total 32 weights, 22 trainable" in capsys.readouterr().out  # 4·5 + 5·2 + 2, of which 2·5 move by themselves
+    model = Sequential([Dense(3, input_shape=(4,), trainable=False), Dense(2)])
+    model.summary()
+    assert "total 23 weights, 8 trainable" in capsys.readouterr().out
 
 
 def test_summary_names_what_is_inside_time_distributed(capsys):

@@ -357,6 +357,14 @@ def test_group_split():
         assert len(held_out) == 6
 
 
+@pytest.mark.parametrize("classes", [[0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 1, 0]])
+def test_group_split_with_stratify_looks_at_the_classes(classes):
+    """Four sources of four samples of one class: by count alone any two sources are half of the data."""
+    groups, labels = np.repeat(["a", "b", "c", "d"], 4), np.repeat(classes, 4)
+    _, held_out = split_validation(16, 0.5, labels, True, groups)
+    assert np.bincount(labels[held_out]).tolist() == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -525,7 +533,7 @@ def test_stop_training_in_mid_epoch():
         ("on_train_batch_begin", 1),
     ]
     assert record.calls[-2:] == [("on_epoch_end", 0), ("on_train_end",)]
-    model.fit(x, y, epochs=2, verbose=0)  # stop_training does not stay
+    assert model.fit(x, y, epochs=2, verbose=0).epoch == [0, 1]  # stop_training does not stay
 
 
 # --- masks --------------------------------------------------------------------------------------------------------

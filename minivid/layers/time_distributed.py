@@ -93,6 +93,5 @@ class TimeDistributed(Layer):
         return None if y is None else y.reshape(self.N, self.T, *y.shape[1:])
 
     def get_config(self) -> dict:
-        config = super().get_config()
-        del config["trainable"]  # the layer inside says it, layer by layer
-        return config | {"layer": {"class_name": type(self.layer).__name__, "config": self.layer.get_config()}}
+        inner = {"class_name": type(self.layer).__name__, "config": self.layer.get_config()}
+        return super().get_config() | {"layer": inner}

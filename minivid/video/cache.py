@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from minivid.files import replacing
 from minivid.jit import cache_home
 
 __all__ = ["ClipCache"]
@@ -59,16 +59,11 @@ class ClipCache:
             return None
 
     def _keep(self, key: str, clip: np.ndarray) -> np.ndarray:
-        temporary = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, clip, allow_pickle=False)
-            os.replace(temporary, self.folder / f"{key}.npy")
+            with replacing(self.folder / f"{key}.npy") as temporary:
+                np.save(temporary, clip, allow_pickle=False)
         except (OSError, AttributeError) as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
             if not self.memory:
                 warnings.warn(f"clips stay in memory: {self.folder} cannot be written to ({error})", stacklevel=4)
             self.memory[key] = clip

@@ -1,12 +1,12 @@
 """From frames to a file: MP4 through PyAV, GIF through Pillow."""
 
-import os
-import secrets
 from fractions import Fraction
 from numbers import Real
 from pathlib import Path
 
 import numpy as np
+
+from minivid.files import replacing
 
 __all__ = ["write_clip"]
 
@@ -47,15 +47,8 @@ def write_clip(path: str | Path, frames: np.ndarray, fps: float = 12, *, min_siz
     if not isinstance(fps, Real) or not 0.001 <= fps <= 1000:
         raise ValueError(f"fps must be frames per second, from 0.001 to 1000, got {fps!r}")
     frames = enlarge(as_rgb(frames), min_size)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-    try:
+    with replacing(path) as temporary:
         writers[path.suffix.lower()](temporary, frames, fps)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def as_rgb(frames: np.ndarray) -> np.ndarray:

@@ -62,6 +62,10 @@ def test_takes_the_dtype_of_the_layer_inside():
     x = np.ones((2, 3, 4), dtype=np.float32)
     assert TimeDistributed(Dense(2, dtype="float64"))(x).dtype == np.float64
     assert TimeDistributed(Dense(2))(x.astype(np.float64)).dtype == np.float64
+    model = Sequential([TimeDistributed(Dense(2, dtype="float64"), input_shape=(3, 4)), Dense(2)])
+    assert model.dtype == np.float64
+    precise = model(np.full((1, 3, 4), 1 / 3))
+    assert (precise != model(np.full((1, 3, 4), np.float32(1 / 3)))).all()  # nothing was cut to float32 on the way
 
 
 def test_a_trained_layer_keeps_its_weights():

@@ -114,9 +114,7 @@ def test_takes_arrays_that_are_not_contiguous(name):
     with minivid.use(name):
         y = conv2d_forward(x, w)
         np.testing.assert_array_equal(y, conv2d_forward(x.copy(), w.copy()))
-        for a, b in zip(
-            conv2d_backward(y[..., ::-1], x, w), conv2d_backward(y[..., ::-1].copy(), x, w), strict=True
-        ):
+        for a, b in zip(conv2d_backward(y[..., ::-1], x, w), conv2d_backward(y[..., ::-1].copy(), x, w), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
