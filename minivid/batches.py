@@ -1,13 +1,14 @@
 """Arrays and batch sequences as one thing: what `fit`, `evaluate` and `predict` loop over."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minivid import rng
 
-__all__ = ["ArrayBatches", "Batch", "as_batches", "check_arrays", "iterate", "take", "unpack"]
+__all__ = ["ArrayBatches", "Batch", "BatchSequence", "as_batches", "check_arrays", "iterate", "take", "unpack"]
 
 
 class Batch(NamedTuple):
@@ -17,6 +18,26 @@ class Batch(NamedTuple):
     y: np.ndarray | None = None
     weight: np.ndarray | None = None
     mask: np.ndarray | None = None
+
+
+class BatchSequence(Protocol):
+    """Anything with a length and, for each index, one batch of what `unpack` takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Noise:
+    ...     def __len__(self):
+    ...         return 3
+    ...     def __getitem__(self, index):
+    ...         return np.random.default_rng(index).random((8, 5)), np.zeros((8, 1))
+    >>> len(list(iterate(Noise())))
+    3
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Batch | tuple | np.ndarray: ...
 
 
 class ArrayBatches:
@@ -56,11 +77,19 @@ class ArrayBatches:
 
 
 def take(data: Batch, index: np.ndarray) -> Batch:
-    """Return the samples of ``data`` at ``index``."""
+    """Return the samples of ``data`` at ``index``.
+
+    Examples
+    --------
+    >>> take(Batch(np.arange(5)), np.array([0, 4])).x
+    array([0, 4])
+    """
     return Batch(*(None if array is None else array[index] for array in data))
 
 
-def check_arrays(x, y=None, sample_weight=None, lengths=None) -> Batch:
+def check_arrays(
+    x: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None, lengths: ArrayLike | None = None
+) -> Batch:
     """Return the arguments as arrays of one number of samples, or raise an error that names the odd one.
 
     Parameters
@@ -77,6 +106,11 @@ def check_arrays(x, y=None, sample_weight=None, lengths=None) -> Batch:
         For arrays of objects or strings.
     ValueError
         For no samples, or numbers of samples that differ.
+
+    Examples
+    --------
+    >>> check_arrays([[1.0, 2.0]], [1]).y
+    array([1])
     """
     x = _numbers(x, "x")
     if x.ndim == 0 or len(x) == 0:
@@ -122,7 +156,14 @@ def is_sequence_of_batches(x) -> bool:
     return hasattr(x, "__getitem__") and hasattr(x, "__len__") and not is_array
 
 
-def as_batches(x, y=None, sample_weight=None, lengths=None, batch_size: int | None = None, shuffle: bool = False):
+def as_batches(
+    x: ArrayLike | BatchSequence,
+    y: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    batch_size: int | None = None,
+    shuffle: bool = False,
+) -> ArrayBatches | BatchSequence:
     """Return something whose iteration gives batches.
 
     Parameters
@@ -159,14 +200,21 @@ def as_batches(x, y=None, sample_weight=None, lengths=None, batch_size: int | No
     return x
 
 
-def iterate(batches) -> Iterator[Batch]:
-    """Yield each batch of what `as_batches` returned as a `Batch`."""
+def iterate(batches: ArrayBatches | BatchSequence) -> Iterator[Batch]:
+    """Yield each batch of what `as_batches` returned as a `Batch`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [len(batch.x) for batch in iterate(as_batches(np.zeros((5, 3)), batch_size=4))]
+    [4, 1]
+    """
     # A class with only __len__ and __getitem__ need not raise IndexError at its end.
     by_index = (batches[index] for index in range(len(batches)))
     yield from map(unpack, batches if hasattr(batches, "__iter__") else by_index)
 
 
-def unpack(batch) -> Batch:
+def unpack(batch: Batch | ArrayLike | tuple) -> Batch:
     """Return what a batch sequence gave as a `Batch`.
 
     Parameters

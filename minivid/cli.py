@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Argument(help="Folder with one folder of video files per class.")]
 Run = Annotated[Path, typer.Argument(help="Folder that `minivid train` or `minivid demo` wrote.")]
-Seed = Annotated[int, typer.Option(help="Decides the initial weights, the order of the clips and the split.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides the initial weights, the order of the clips and the split.")]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,13 +47,23 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks a letter of a class name shows "?"
+    with warnings.catch_warnings():
+        warnings.showwarning = _print_warning
+        return _run(arguments, debug)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     try:
         return typer.main.get_command(app).main(arguments, prog_name="minivid", standalone_mode=False) or 0
     except typer.Exit as exit_:
         return exit_.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        interrupt = error.__cause__ or error  # typer makes an Abort of a KeyboardInterrupt
+        print(str(interrupt) or "interrupted", file=sys.stderr)
         return 1
     except Exception as error:  # the last line of defence: a user gets one line, --debug gets the traceback
         if hasattr(error, "format_message"):  # a mistake in the arguments
@@ -63,6 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             print(f"error: {error or type(error).__name__}", file=sys.stderr)
         return 1
+
+
+def _print_warning(message: Warning | str, *_) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:
@@ -118,25 +133,28 @@ def train(
     """Train a classifier on a folder of clips and measure it on held-out ones."""
     from minivid.tasks.classify import Settings, train_run
 
-    height, width = _size(size)
-    settings = Settings(
-        frames=frames,
-        height=height,
-        width=width,
-        color=color,
-        subtract_median=subtract_median,
-        model=model,
-        dropout=dropout,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        validation_split=validation_split,
-        groups=groups,
-        test_groups=_names(test_groups),
-        augment=_names(augment),
-        on_error=on_error,
-        seed=seed,
-    )
+    try:
+        height, width = _size(size)
+        settings = Settings(
+            frames=frames,
+            height=height,
+            width=width,
+            color=color,
+            subtract_median=subtract_median,
+            model=model,
+            dropout=dropout,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            validation_split=validation_split,
+            groups=groups,
+            test_groups=_names(test_groups),
+            augment=_names(augment),
+            on_error=on_error,
+            seed=seed,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     train_run(directory, out, settings, overwrite)
 
 
@@ -152,6 +170,8 @@ def evaluate(
     """Measure a trained classifier on a folder of clips."""
     from minivid.tasks.classify import evaluate_run
 
+    if on_error not in (None, "raise", "skip"):
+        raise typer.BadParameter(f"on_error must be raise or skip, got {on_error!r}")
     evaluate_run(run, directory, held_out, on_error)
 
 
@@ -159,7 +179,7 @@ def evaluate(
 def predict(
     run: Run,
     clips: Annotated[list[Path], typer.Argument(help="Video files.")],
-    top: Annotated[int, typer.Option(help="How many classes to show per clip.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show per clip.")] = 3,
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies with the prediction drawn in.")] = None,
 ) -> None:
     """Say what a trained classifier sees in clips."""
@@ -174,12 +194,16 @@ def gradcheck(
     operations: Annotated[list[str] | None, typer.Argument(help="Operations to check; all by default.")] = None,
     full: Annotated[bool, typer.Option(help="Compare whole Jacobians instead of one random direction.")] = False,
     json: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
-    seed: Annotated[int, typer.Option(help="Draws inputs, upstream gradients and directions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws inputs, upstream gradients and directions.")] = 0,
 ) -> None:
     """Compare every hand-written backward pass with numerical derivatives."""
     from minivid.gradcheck.run import main as run_gradcheck
 
-    raise typer.Exit(run_gradcheck(operations, full, seed, json))
+    try:
+        code = run_gradcheck(operations, full, seed, json)
+    except ValueError as error:  # no operation of that name
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -193,7 +217,7 @@ def doctor() -> None:
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise typer.BadParameter(f"{text!r} is no size; write height x width in pixels, e.g. 64x64")
+        raise ValueError(f"{text!r} is no size; write height x width in pixels, e.g. 64x64")
     return int(height), int(width)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from minivid import layers as layer_classes
 from minivid import losses, optimizers
+from minivid.activations import Activation
 from minivid.layers.base import Layer, Shape, adopted_dtype, as_batch, copy_into, weights_left_empty
 from minivid.layers.recurrent import RecurrentLayer
 from minivid.metrics import get as get_metric
@@ -162,7 +163,12 @@ class Sequential(Trainable):
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
 
-    def compile(self, optimizer="rmsprop", loss=None, metrics: Sequence | None = None) -> None:
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | None = None,
+        metrics: Sequence | None = None,
+    ) -> None:
         """Say how the model is trained.
 
         Parameters
@@ -195,7 +201,7 @@ class Sequential(Trainable):
         """Run `forward`."""
         return self.forward(x, training=training, mask=mask)
 
-    def forward(self, x, training: bool = False, mask=None):
+    def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
         """Run all layers.
 
         Parameters
@@ -222,7 +228,7 @@ class Sequential(Trainable):
         self.output_mask = mask
         return x
 
-    def cast(self, x):
+    def cast(self, x: np.ndarray) -> np.ndarray:
         """Return ``x`` as an array of the dtype that the model computes in; build the model for it if need be."""
         x = as_batch(x, f"model {self.name!r}")
         if not self.built:
@@ -230,7 +236,7 @@ class Sequential(Trainable):
             self.build(x.shape)
         return x.astype(self.dtype, copy=False)
 
-    def backward(self, dy, need_dx: bool = True):
+    def backward(self, dy: np.ndarray, need_dx: bool = True) -> np.ndarray | None:
         """Run the backward passes of all layers, last to first, after a `forward`.
 
         Parameters
@@ -260,16 +266,16 @@ class Sequential(Trainable):
         return any(layer.trainable_params for layer in self.layers[:count])
 
     @property
-    def activation(self):
+    def activation(self) -> Activation | None:
         """The activation of the last layer, if it has one."""
         return getattr(self.layers[-1], "activation", None) if self.layers else None
 
     @property
-    def logits(self):
+    def logits(self) -> np.ndarray | None:
         """What the last layer's activation was applied to."""
         return self.layers[-1].logits
 
-    def backward_logits(self, dlogits, need_dx: bool = True):
+    def backward_logits(self, dlogits: np.ndarray, need_dx: bool = True) -> np.ndarray | None:
         """Run `backward` from the gradient with respect to the logits of the last layer."""
         before = len(self.layers) - 1
         needed = need_dx or self._learns(before)

@@ -30,15 +30,17 @@ __all__ = [
     "lstm_gates",
 ]
 
-INK, GREY, PALE = "#1f2933", "#7b8794", "#e4e7eb"
+INK, GREY, FAINT, PALE = "#1f2933", "#7b8794", "#b8c0c8", "#e4e7eb"
 BLUE, ORANGE, GREEN, RED = "#2463a8", "#d9681d", "#2f9e5f", "#cf3f3f"
 LINES = (BLUE, ORANGE, GREEN, GREY)
 DPI = 120
-LONGEST_NAME = 26  # characters of a class name that are shown
+LONGEST_NAME = 25  # characters of a class name that are shown
+
+#: The first comes with matplotlib; the others, where installed, have Chinese, Japanese and Korean class names.
+FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "WenQuanYi Zen Hei", "Arial Unicode MS")
 
 STYLE = {
     "font.size": 9.5,
-    "font.family": "DejaVu Sans",  # comes with matplotlib
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": GREY,
@@ -63,6 +65,13 @@ STYLE = {
 }
 
 
+def _installed_fonts() -> list[str]:
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    return [font for font in FONTS if font in installed]
+
+
 def _styled(function: Callable) -> Callable:
     """Run a function under this module's style and give the caller's back."""
 
@@ -72,7 +81,7 @@ def _styled(function: Callable) -> Callable:
 
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(STYLE)
+            matplotlib.rcParams.update(STYLE | {"font.family": _installed_fonts()})
             return function(*args, **kwargs)
 
     return wrapper
@@ -85,13 +94,14 @@ def _new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
+@_styled
 def _save(figure: "Figure", path: str | os.PathLike) -> Path:
-    """Write a PNG beside its final place, then move it there."""
+    """Write a PNG, trimmed to what is drawn."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"pictures are PNG files: got {str(path)!r}, write {path.with_suffix('.png').name!r}")
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
     return path
 
 
@@ -111,11 +121,16 @@ def _signed() -> "Colormap":
     )
 
 
-def _bare(axes: "Axes") -> None:
-    """Take away ticks and frame."""
+def _literal(text: str) -> str:
+    """Return text that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _bare(axes: "Axes", framed: bool = False) -> None:
+    """Take away the ticks, and the frame or all but a thin line of it."""
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set(visible=framed, color=FAINT, linewidth=0.6)
 
 
 # --- learning curves -------------------------------------------------------------------------------------------
@@ -160,12 +175,14 @@ def _learning_curves_figure(history) -> "Figure":
     figure = _new_figure(1.0 + 3.7 * len(names), 3.0)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         axes.set_title(name.replace("_", " "))
-        lines = {"train": curves[name], "validation": curves.get(f"val_{name}")}
-        _draw_curves(axes, {label: values for label, values in lines.items() if values is not None})
+        sides = {"train": name, "validation": f"val_{name}"}
+        lines = {label: curves[key] for label, key in sides.items() if key in curves}
+        _draw_curves(axes, lines)
+        highest, lowest = np.nanmax([*lines.values()]), np.nanmin([*lines.values()])
         if name.endswith("accuracy"):
             axes.set_ylim(0, 1.02)
-        elif min(np.nanmin(values) for values in lines.values() if values is not None) >= 0:
-            axes.set_ylim(bottom=0)
+        elif lowest >= 0 and highest > 0:
+            axes.set_ylim(0, 1.05 * highest)
         _label_ends(axes)
     return figure
 
@@ -180,6 +197,9 @@ def _checked_history(history) -> dict[str, np.ndarray]:
         raise ValueError("the history holds no epochs: fit the model first")
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the figures of a history have one value per epoch each, got {lengths} values")
+    empty = [name for name, values in curves.items() if np.isnan(values).all()]
+    if empty:
+        raise ValueError(f"the history has no finite value of {', '.join(empty)}")
     orphans = [name for name in curves if name.startswith("val_") and name.removeprefix("val_") not in curves]
     if orphans:
         raise ValueError(f"the history has {orphans}, but not what they validate")
@@ -190,32 +210,34 @@ def _draw_curves(axes: "Axes", lines: dict[str, np.ndarray]) -> None:
     """Draw the lines over the epochs, each with a dot at its last finite value."""
     from matplotlib.ticker import MaxNLocator
 
-    epochs = np.arange(1, len(next(iter(lines.values()))) + 1)
+    E = len(next(iter(lines.values())))
+    epochs = np.arange(1, E + 1)
     for (label, values), color in zip(lines.items(), LINES, strict=False):
-        axes.plot(epochs, values, color=color, label=label)
-        last = np.flatnonzero(np.isfinite(values))[-1:]
-        axes.plot(epochs[last], values[last], "o", color=color, markersize=4.5)
+        last = [int(np.flatnonzero(np.isfinite(values))[-1])]
+        axes.plot(epochs, values, "-o", markevery=last, markersize=4.5, color=color, label=label, clip_on=False)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.set_xlabel("epoch")
-    axes.set_xlim(1 - 0.02 * len(epochs), max(len(epochs), 1.02) + 0.02 * len(epochs))
+    axes.set_xlim(*((0.5, 1.5) if E == 1 else (1, E)))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
 def _label_ends(axes: "Axes") -> None:
     """Write each line's name and last value to the right of its end, pushed apart where they would overlap."""
     low, high = axes.get_ylim()
-    ends = []
-    for line in axes.get_lines():
-        if line.get_label().startswith("_") or not np.isfinite(line.get_ydata()).any():
-            continue
-        value = line.get_ydata()[np.isfinite(line.get_ydata())][-1]
-        ends.append((value, f"{line.get_label()} {value:.3g}", line.get_color()))
-    ends.sort(key=lambda end: end[0])
-    heights = _pushed_apart([(value - low) / (high - low) for value, *_ in ends], gap=0.075)
-    for height, (_, text, color) in zip(heights, ends, strict=True):
+    lines = {line: line.get_ydata()[np.isfinite(line.get_ydata())][-1] for line in axes.get_lines()}
+    lines = dict(sorted(lines.items(), key=lambda item: item[1]))
+    heights = _pushed_apart([(value - low) / (high - low) for value in lines.values()], gap=0.075)
+    for height, (line, value) in zip(heights, lines.items(), strict=True):
+        place = line.get_xdata()[-1], height
         axes.annotate(
-            text, (1, height), (6, 0), xycoords="axes fraction", textcoords="offset points", color=color, va="center"
+            f"{line.get_label()} {value:.3g}",
+            place,
+            (8, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=line.get_color(),
+            va="center",
         )
 
 
@@ -238,7 +260,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: str |
     matrix : (K, K) array of int
         Number of samples per true class (row) and predicted class (column).
     class_names : list of str
-        K names; of long ones the beginning is shown.
+        K names; of long ones the beginning and the end are shown.
     path : path
         Of the PNG file.
 
@@ -268,10 +290,10 @@ def _confusion_matrix_figure(matrix, class_names) -> "Figure":
     K = len(matrix)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [_shortened(str(name)) for name in class_names]
-    longest = max(map(len, names))
-    upright = longest * 0.085 > _cell_inches(K) * 0.95
-    side, margin = K * _cell_inches(K), 0.075 * longest
-    figure = _new_figure(side + margin + 1.5, side + (margin if upright else 0.2) + 0.9)
+    longest = 0.07 * max(map(len, names))  # inches
+    side, upright = K * _cell_inches(K), longest > 0.95 * _cell_inches(K)
+    names = [_literal(name) for name in names]
+    figure = _new_figure(side + longest + 1.5, side + (longest if upright else 0.2) + 0.9)
     axes = figure.subplots()
     shading = axes.imshow(shares, cmap=_blues(), vmin=0, vmax=1, aspect="equal")
     for row, column in np.ndindex(K, K):
@@ -287,7 +309,7 @@ def _confusion_matrix_figure(matrix, class_names) -> "Figure":
     axes.set_ylabel("true class")
     right, total = int(np.trace(matrix)), int(matrix.sum())
     axes.set_title(f"{right:,} of {total:,} right ({100 * right / max(total, 1):.1f} %)", loc="center")
-    bar = figure.colorbar(shading, ax=axes, fraction=0.046, pad=0.02, aspect=30, ticks=[0, 0.5, 1])
+    bar = figure.colorbar(shading, cax=axes.inset_axes((1 + 0.15 / side, 0, 0.13 / side, 1)), ticks=[0, 0.5, 1])
     bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
@@ -308,22 +330,29 @@ def _cell_inches(K: int) -> float:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    half = (LONGEST_NAME - 1) // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _write_cell(axes: "Axes", row: int, column: int, count: int, share: float, with_percent: bool) -> None:
-    color = "white" if share > 0.55 else INK if count else "#b8c0c8"
-    two_lines = with_percent and count > 0
-    axes.text(column, row - (0.12 if two_lines else 0), f"{count:,}", ha="center", va="center", color=color)
-    if two_lines:
-        percent = f"{100 * share:.0f} %"
-        axes.text(column, row + 0.2, percent, ha="center", va="center", color=color, fontsize=7.5)
+    texts = [(f"{count:,}", 0, 9.5)]
+    if with_percent and count:
+        texts = [(f"{count:,}", 6, 9.5), (f"{100 * share:.0f} %", -7, 7.5)]
+    color = "white" if share > 0.55 else INK if count else FAINT
+    for text, above, size in texts:
+        place = {"xy": (column, row), "xytext": (0, above), "textcoords": "offset points"}
+        axes.annotate(text, **place, ha="center", va="center", color=color, fontsize=size)
 
 
 # --- LSTM gates ------------------------------------------------------------------------------------------------
 
-PANELS = (("input gate", "what is added", 0), ("forget gate", "what is kept", 1), ("output gate", "what is shown", 3))
-CANDIDATE = ("candidate", "the new content", 2)
+#: Name, meaning, slot of the weights.
+PANELS = (
+    ("input gate", "what is added", 0),
+    ("forget gate", "what is kept", 1),
+    ("output gate", "what is shown", 3),
+    ("candidate", "the new content", 2),
+)
 
 
 def lstm_gates(
@@ -340,7 +369,8 @@ def lstm_gates(
     gates : (T, 4U) array
         Activations in the slots i, f, C~, o: one sequence of ``LSTM.gate_activations``.
     frames : (T, H, W, 3) or (T, H, W, 1) array
-        The clip: uint8, or floats from 0 to 1. Every frame stands above its own column.
+        The clip: uint8, or floats from 0 to 1. Each frame stands above its own column; of more than 24 every second,
+        third, ... is shown.
     path : path
         Of the PNG file.
     title : str, optional
@@ -380,46 +410,81 @@ def _lstm_gates_figure(gates, frames, title, sort_units) -> "Figure":
     T, U = len(gates), gates.shape[1] // 4
     slots = gates.reshape(T, 4, U)
     order = np.argsort(-slots[:, 1].mean(axis=0), kind="stable") if sort_units else np.arange(U)
-    every = math.ceil(T / 24)  # frames narrower than this say nothing: show every second, third, ...
-    width = min(max(0.55 * T, 5.5), 11.0)
-    frame_height = width / T * every * frames.shape[1] / frames.shape[2]
-    panel_height = min(max(0.035 * U, 0.75), 1.6)
-    figure = _new_figure(width + 1.9, frame_height + 4 * panel_height + 1.3)
-    figure.get_layout_engine().set(h_pad=0.03, hspace=0.02)
-    strip, *panels = figure.subplots(5, 1, sharex=True, height_ratios=[frame_height, *[panel_height] * 4])
-    _draw_strip(strip, frames[::every], every)
-    for axes, (name, meaning, slot) in zip(panels, (*PANELS, CANDIDATE), strict=True):
-        scale = {"cmap": _signed(), "vmin": -1, "vmax": 1} if slot == 2 else {"cmap": _blues(), "vmin": 0, "vmax": 1}
-        heat = axes.imshow(
-            slots[:, slot, order].T, extent=(0.5, T + 0.5, U, 0), aspect="auto", interpolation="nearest", **scale
+    every = math.ceil(T / 24)  # smaller frames say nothing: show every second, third, ...
+    shown = np.arange((every - 1) // 2, T - every // 2, every)  # the middle ones
+    width = min(max(0.55 * T, 5.0), 10.0)
+    strip, panels, bars = _gates_layout(width, width / T * every * frames.shape[1] / frames.shape[2], U)
+    _draw_strip(strip, frames[shown], every)
+    for axes, (name, meaning, slot) in zip(panels, PANELS, strict=True):
+        heat = _draw_gate(axes, slots[:, slot, order], signed=name == "candidate")
+        axes.annotate(name, (0, 0.5), (-8, 2), "axes fraction", "offset points", ha="right", va="bottom")
+        axes.annotate(
+            meaning, (0, 0.5), (-8, -2), "axes fraction", "offset points", ha="right", va="top", color=GREY, fontsize=8
         )
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
-        axes.set_ylabel(f"{name}\n{meaning}", rotation=0, ha="right", va="center", linespacing=1.4)
-        if slot == 3:
-            _color_bar(figure, heat, panels[:3], [0, 0.5, 1], ["0 closed", "0.5", "1 open"])
-        if slot == 2:
-            _color_bar(figure, heat, [axes], [-1, 0, 1], ["−1", "0", "1"])
-    panels[-1].set_xlim(0.5, T + 0.5)
-    panels[-1].set_xticks(range(1, T + 1, every))
-    panels[-1].set_xlabel("time step")
-    for axes in (strip, *panels[:-1]):
-        axes.tick_params(bottom=False, labelbottom=False)
-    by = "sorted by mean forget gate, longest memory on top" if sort_units else "unit 0 on top"
-    panels[-1].annotate(
-        f"rows: {U} units, {by}",
-        (1, 0),
-        (0, -19),
-        "axes fraction",
-        "offset points",
-        ha="right",
-        va="top",
-        color=GREY,
-        fontsize=8,
-    )
+        if name == "output gate":
+            _draw_bar(bars[0], heat, {0: "0 closed", 0.5: "0.5", 1: "1 open"})
+        elif name == "candidate":
+            _draw_bar(bars[1], heat, {-1: "−1", 0: "0", 1: "1"})
+    for axes in (strip, *panels):
+        axes.set_xlim(0.5, T + 0.5)
+    panels[-1].set_xticks(shown + 1)
+    panels[-1].set_xlabel("time step", loc="left")
+    by = "sorted by their mean forget gate, the longest memory on top" if sort_units else "unit 0 on top"
+    panels[-1].set_title(f"rows: {U} units, {by}", loc="right", y=0, pad=-38, color=GREY, fontsize=8)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return figure
+        strip.set_title(_literal(title), pad=8)
+    return strip.figure
+
+
+def _gates_layout(width: float, strip_height: float, U: int) -> tuple["Axes", list["Axes"], list["Axes"]]:
+    """Return axes for the frames, the four panels and the two colour bars, on a new figure; sizes in inches."""
+    from matplotlib.figure import Figure
+
+    panel, gap, left, right = min(max(0.035 * U, 0.7), 1.6), 0.1, 1.3, 1.0
+    heights = [0.45, panel, gap + 0.1, panel, gap, panel, gap, panel, gap, strip_height, 0.35]  # from the bottom
+    edges = np.cumsum(heights)
+    whole = left + width + right, edges[-1]
+    figure = Figure(figsize=whole, dpi=DPI)
+
+    def place(x, y, w, h):
+        return figure.add_axes((x / whole[0], y / whole[1], w / whole[0], h / whole[1]))
+
+    strip = place(left, edges[8], width, strip_height)
+    panels = [place(left, edges[row], width, panel) for row in (6, 4, 2, 0)]
+    bars = [
+        place(left + width + 0.12, bottom, 0.11, height)
+        for bottom, height in ((edges[2], 3 * panel + 2 * gap), (edges[0], panel))
+    ]
+    return strip, panels, bars
+
+
+def _draw_gate(axes: "Axes", values: np.ndarray, signed: bool):
+    """Draw one gate, values (T, U), as units x time; step t covers t - 0.5 to t + 0.5."""
+    T, U = values.shape
+    colors = {"cmap": _signed() if signed else _blues(), "vmin": -1 if signed else 0, "vmax": 1}
+    axes.tick_params(left=False, labelleft=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    return axes.imshow(values.T, extent=(0.5, T + 0.5, U, 0), aspect="auto", interpolation="nearest", **colors)
+
+
+def _draw_strip(axes: "Axes", frames: np.ndarray, every: int) -> None:
+    """Draw each frame above its own columns, a little smaller than they are."""
+    for index, frame in enumerate(frames):
+        left = 0.5 + index * every
+        extent = (left + 0.04 * every, left + 0.96 * every, 0.04, 0.96)
+        axes.imshow(frame, extent=extent, aspect="auto", interpolation="nearest")
+    axes.set_ylim(0, 1)
+    _bare(axes)
+
+
+def _draw_bar(axes: "Axes", heat, ticks: dict[float, str]) -> None:
+    """Draw a colour bar; the figure's first and last labels stay within its height."""
+    bar = axes.figure.colorbar(heat, cax=axes, ticks=[*ticks])
+    bar.outline.set_visible(False)
+    lowest, *_, highest = axes.set_yticklabels(ticks.values())
+    lowest.set_verticalalignment("bottom")
+    highest.set_verticalalignment("top")
 
 
 def _as_pictures(frames) -> np.ndarray:
@@ -447,26 +512,6 @@ def _check_gates(gates: np.ndarray, frames: np.ndarray) -> None:
         raise ValueError(f"the gates have {len(gates)} time steps, but there are {len(frames)} frames")
     if not np.abs(gates).max() <= 1:
         raise ValueError(f"gate activations are from -1 to 1 (after sigmoid and tanh), got {_range_of(gates)}")
-
-
-def _draw_strip(axes: "Axes", frames: np.ndarray, every: int) -> None:
-    """Draw each frame above the middle of its columns."""
-    for index, frame in enumerate(frames):
-        left = 0.5 + index * every
-        axes.imshow(frame, extent=(left + 0.04 * every, left + 0.96 * every, 0, 1), aspect="auto")
-    axes.set_ylim(0, 1)
-    _bare_strip(axes)
-
-
-def _bare_strip(axes: "Axes") -> None:
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-
-
-def _color_bar(figure: "Figure", heat, panels: list["Axes"], ticks: list[float], labels: list[str]) -> None:
-    bar = figure.colorbar(heat, ax=panels, fraction=0.05, pad=0.015, aspect=10 * len(panels), ticks=ticks)
-    bar.ax.set_yticklabels(labels)
-    bar.outline.set_visible(False)
 
 
 # --- gradient norms --------------------------------------------------------------------------------------------
@@ -514,15 +559,13 @@ def _gradient_norms_figure(norms) -> "Figure":
     axes = figure.subplots()
     axes.set_yscale("log")
     for (name, values), color in zip(norms.items(), LINES, strict=False):
-        t = np.arange(1, len(values) + 1)
-        drawn = np.where(values > 0, values, np.nan)
-        axes.plot(t, drawn, color=color, label=name)
-        first = np.flatnonzero(values > 0)[0]
-        axes.annotate(name, (t[first], drawn[first]), (4, 6), textcoords="offset points", color=color, va="bottom")
+        axes.plot(np.arange(1, len(values) + 1), np.where(values > 0, values, np.nan), color=color, label=name)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
+    axes.margins(x=0.01)
     axes.set_xlabel("time step t")
-    axes.set_title("norm of the gradient dL/dh at each time step: the error enters at the end and walks to the left")
+    axes.set_title("norm of the gradient of the loss with respect to the state h at step t")
+    axes.legend(loc="lower right", frameon=False, labelcolor="linecolor", handlelength=1.2, fontsize=10)
     return figure
 
 
@@ -590,6 +633,7 @@ def _filters_figure(kernel) -> "Figure":
             axes.imshow(0.5 + w / (2 * largest))
         else:
             axes.imshow(w[:, :, 0], cmap=_signed(), vmin=-largest, vmax=largest)
+            _bare(axes, framed=True)
     return figure
 
 
@@ -639,7 +683,7 @@ def _images_figure(pictures, columns) -> "Figure":
     for axes in grid.flat:
         _bare(axes)
     for axes, (name, picture) in zip(grid.flat, arrays.items(), strict=False):
-        axes.set_title(name, loc="center")
+        axes.set_title(_literal(name), loc="center")
         _draw_picture(axes, picture)
     return figure
 
@@ -669,6 +713,7 @@ def _draw_picture(axes: "Axes", picture: np.ndarray) -> None:
         return
     largest = np.abs(picture).max() or 1.0
     axes.imshow(picture, cmap=_signed(), vmin=-largest, vmax=largest)
+    _bare(axes, framed=True)
     for row, column in np.ndindex(picture.shape) if small else ():
         value = picture[row, column]
         color = "white" if abs(value) > 0.6 * largest else INK
@@ -714,7 +759,7 @@ def annotate_clip(
     Examples
     --------
     >>> annotate_clip(np.zeros((5, 32, 32, 3), np.uint8), ["predicted left"], good=True, scale=8).shape
-    (5, 290, 256, 3)
+    (5, 292, 256, 3)
     """
     pictures = (_as_pictures(frames) * 255).round().astype(np.uint8)  # (T, H, W, 3)
     if confidence is not None and not 0 <= confidence <= 1:
@@ -731,17 +776,17 @@ def annotate_clip(
 
 def _text_strip(width: int, lines: Sequence[str], color: str, confidence: float | None) -> np.ndarray:
     """Draw lines of text, a coloured bar on their left and a bar for the confidence below: (height, width, 3)."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    size, spacing, margin, bar = 15, 21, 7, 6
+    spacing, margin, bar = 21, 7, 6
     height = len(lines) * spacing + 2 * margin + (0 if confidence is None else bar + margin)
     strip = Image.new("RGB", (width, height), INK)
     draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(size)
     draw.rectangle((0, 0, bar - 1, height), fill=color)
     left = bar + 8
     for row, line in enumerate(lines):
-        text = _fitted(line, width - left - margin, lambda t: draw.textlength(t, font=font))
+        font = _font_for(line)
+        text = _fitted(line, width - left - margin, functools.partial(draw.textlength, font=font))
         draw.text((left, margin + (row + 0.5) * spacing), text, font=font, fill="white", anchor="lm")
     if confidence is not None:
         top, right = height - margin - bar, width - margin - 1
@@ -749,6 +794,16 @@ def _text_strip(width: int, lines: Sequence[str], color: str, confidence: float 
         if confidence * (right - left) >= 1:
             draw.rectangle((left, top, left + round(confidence * (right - left)), top + bar - 1), fill=color)
     return np.asarray(strip)
+
+
+def _font_for(text: str):
+    """Return a font that Pillow draws with, one with Chinese characters if they are needed and it is there."""
+    from matplotlib.font_manager import findfont
+    from PIL import ImageFont
+
+    first, *others = _installed_fonts()
+    needed = any(letter > "\u2e7f" for letter in text)
+    return ImageFont.truetype(findfont(others[0] if needed and others else first), 13)
 
 
 def _fitted(text: str, width: float, length: Callable[[str], float]) -> str:

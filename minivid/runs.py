@@ -11,6 +11,8 @@ from minivid.files import replacing
 
 __all__ = ["new_run_folder", "peak_memory_mb", "read_json", "write_json"]
 
+RESULTS = ("model.safetensors", "metrics.json")
+
 
 def new_run_folder(out: str | os.PathLike, overwrite: bool = False) -> Path:
     """Make a folder for a run.
@@ -26,16 +28,39 @@ def new_run_folder(out: str | os.PathLike, overwrite: bool = False) -> Path:
     ------
     FileExistsError
         If the folder holds a run and ``overwrite`` is False.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = new_run_folder(tempfile.mkdtemp() + "/runs/first")
+    >>> folder.is_dir()
+    True
     """
     folder = Path(out)
-    if (folder / "metrics.json").exists() and not overwrite:
-        raise FileExistsError(f"{folder} holds a finished run; choose another --out, or add --overwrite")
+    check_free(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:  # if this run is interrupted, those of the run before must not pass for its own
+        (folder / name).unlink(missing_ok=True)
     return folder
 
 
+def check_free(out: str | os.PathLike, overwrite: bool) -> None:
+    """Raise FileExistsError if the folder holds a run that may not be replaced."""
+    if not overwrite and any((Path(out) / name).exists() for name in RESULTS):
+        raise FileExistsError(f"{out} holds a run; choose another --out, or add --overwrite")
+
+
 def write_json(path: str | os.PathLike, content: dict | list) -> None:
-    """Write a JSON file; the old one stays until the new one is complete."""
+    """Write a JSON file; the old one stays until the new one is complete.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "config.json"
+    >>> write_json(path, {"seed": 0})
+    >>> read_json(path)
+    {'seed': 0}
+    """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -49,6 +74,14 @@ def read_json(path: str | os.PathLike) -> dict:
         If there is no such file.
     ValueError
         If it is no JSON object.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "config.json"
+    >>> write_json(path, {"seed": 0})
+    >>> read_json(path)
+    {'seed': 0}
     """
     path = Path(path)
     if not path.is_file():
@@ -63,7 +96,13 @@ def read_json(path: str | os.PathLike) -> dict:
 
 
 def peak_memory_mb() -> float | None:
-    """Return the most memory that this process has had, in MB; None where the system does not tell."""
+    """Return the most memory that this process has had, in MB; None where the system does not tell.
+
+    Examples
+    --------
+    >>> peak_memory_mb() is None or peak_memory_mb() > 10
+    True
+    """
     try:
         import resource
     except ImportError:  # Windows

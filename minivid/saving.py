@@ -36,6 +36,14 @@ def write_model_file(path: str | os.PathLike, config: dict, tensors: dict[str, n
     ------
     OSError
         If the folder does not exist or cannot be written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> write_model_file(path, {"name": "two"}, {"w": np.zeros(2)})
+    >>> path.stat().st_size > 0
+    True
     """
     from safetensors.numpy import save
 
@@ -65,6 +73,14 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray
         If there is no such file.
     ModelFileError
         If the file is damaged or no minivid model; says why.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> write_model_file(path, {"name": "two"}, {"w": np.zeros(2)})
+    >>> read_model_file(path)
+    ({'name': 'two'}, {'w': array([0., 0.])})
     """
     from safetensors import SafetensorError, safe_open
 

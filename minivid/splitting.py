@@ -1,6 +1,7 @@
 """Which samples of an array `fit` trains on, and which it holds out to validate."""
 
 import math
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -10,7 +11,11 @@ __all__ = ["split_validation"]
 
 
 def split_validation(
-    count: int, fraction: float, labels: np.ndarray | None = None, stratify: bool = False, groups=None
+    count: int,
+    fraction: float,
+    labels: np.ndarray | None = None,
+    stratify: bool = False,
+    groups: Sequence[Hashable] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut samples into those to train on and those to hold out; the same arguments always give the same cut.
 

@@ -1,9 +1,14 @@
 """The table that `Sequential.summary` prints."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from minivid.models import Sequential
+
 __all__ = ["summary_of"]
 
 
-def summary_of(model) -> str:
+def summary_of(model: "Sequential") -> str:
     """Return a table of a model's layers, output shapes and numbers of weights.
 
     Parameters

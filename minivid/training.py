@@ -2,11 +2,22 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from minivid.batches import ArrayBatches, Batch, as_batches, check_arrays, is_sequence_of_batches, iterate, take, unpack
+from minivid.batches import (
+    ArrayBatches,
+    Batch,
+    BatchSequence,
+    as_batches,
+    check_arrays,
+    is_sequence_of_batches,
+    iterate,
+    take,
+    unpack,
+)
 from minivid.callbacks import Callback, CallbackList, History, TerminateOnNaN
 from minivid.progress import ProgressBar, track
 from minivid.splitting import split_validation
@@ -39,22 +50,22 @@ class Trainable:
 
     def fit(
         self,
-        x,
-        y=None,
+        x: ArrayLike | BatchSequence,
+        y: ArrayLike | None = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: str | int = "auto",
         callbacks: Sequence[Callback] | None = None,
         validation_split: float = 0.0,
-        validation_data=None,
+        validation_data: tuple | BatchSequence | None = None,
         shuffle: bool = True,
         class_weight: dict[int, float] | None = None,
-        sample_weight=None,
+        sample_weight: ArrayLike | None = None,
         initial_epoch: int = 0,
         *,
-        lengths=None,
+        lengths: ArrayLike | None = None,
         stratify: bool = False,
-        groups=None,
+        groups: Sequence[Hashable] | None = None,
     ) -> History:
         """Train the model.
 
@@ -202,7 +213,13 @@ class Trainable:
                 "    model.compile(optimizer='adam', loss='categorical_crossentropy', metrics=['accuracy'])"
             )
 
-    def train_on_batch(self, x, y, sample_weight=None, class_weight: dict[int, float] | None = None) -> float:
+    def train_on_batch(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        class_weight: dict[int, float] | None = None,
+    ) -> float:
         """Take one step of training.
 
         Parameters
@@ -332,16 +349,16 @@ class Trainable:
 
     def evaluate(
         self,
-        x,
-        y=None,
+        x: ArrayLike | BatchSequence,
+        y: ArrayLike | None = None,
         batch_size: int | None = None,
         verbose: str | int = "auto",
-        sample_weight=None,
+        sample_weight: ArrayLike | None = None,
         return_dict: bool = False,
         callbacks: Sequence[Callback] | None = None,
         *,
-        lengths=None,
-    ):
+        lengths: ArrayLike | None = None,
+    ) -> float | list[float] | dict[str, float]:
         """Measure loss and metrics on data.
 
         Parameters
@@ -383,12 +400,12 @@ class Trainable:
 
     def predict(
         self,
-        x,
+        x: ArrayLike | BatchSequence,
         batch_size: int | None = None,
         verbose: str | int = 0,
         callbacks: Sequence[Callback] | None = None,
         *,
-        lengths=None,
+        lengths: ArrayLike | None = None,
     ) -> np.ndarray:
         """Compute the outputs for inputs.
 

@@ -227,6 +227,10 @@ def main(
         If there is no operation of a name.
     OSError
         If the JSON file cannot be written.
+
+    Examples
+    --------
+    >>> main(["lstm"], full=True)  # doctest: +SKIP
     """
     rows = run_gradchecks(operations, full=full, seed=seed)
     print_table(rows)

@@ -1,5 +1,7 @@
 """Layers whose last step is an activation, and the layer that is nothing but one."""
 
+import numpy as np
+
 from minivid import activations
 from minivid.layers.base import Layer
 
@@ -45,11 +47,11 @@ class ActivatedLayer(Layer):
     def backward(self, dy, need_dx: bool = True):
         return self.backward_logits(self.activation.backward(dy), need_dx)
 
-    def forward_logits(self, x):
+    def forward_logits(self, x: np.ndarray) -> np.ndarray:
         """Compute what the activation is applied to."""
         raise NotImplementedError(f"{type(self).__name__} has no forward pass")
 
-    def backward_logits(self, dlogits, need_dx: bool = True):
+    def backward_logits(self, dlogits: np.ndarray, need_dx: bool = True) -> np.ndarray | None:
         """Run `backward` from the gradient with respect to the logits."""
         raise NotImplementedError(f"{type(self).__name__} has no backward pass")
 

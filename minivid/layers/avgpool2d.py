@@ -3,6 +3,7 @@
 from minivid.layers.base import Layer, Shape
 from minivid.layers.window import checked_window, positions
 from minivid.ops.avgpool2d import avgpool2d_backward, avgpool2d_forward
+from minivid.ops.window import Padding
 
 __all__ = ["AveragePooling2D"]
 
@@ -33,7 +34,13 @@ class AveragePooling2D(Layer):
            [10.5, 12.5]])
     """
 
-    def __init__(self, pool_size=2, strides=None, padding="valid", **layer):
+    def __init__(
+        self,
+        pool_size: int | tuple[int, int] = 2,
+        strides: int | tuple[int, int] | None = None,
+        padding: Padding = "valid",
+        **layer,
+    ):
         super().__init__(**layer)
         strides = pool_size if strides is None else strides
         self.pool_size, self.strides, self.padding, _ = checked_window(self, "pool_size", pool_size, strides, padding)

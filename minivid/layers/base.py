@@ -153,12 +153,12 @@ class Layer:
     def create_weights(self, input_shape: Shape) -> None:
         """Add the weights for this input shape to ``params`` and ``state``."""
 
-    def add_weight(self, name: str, shape: tuple[int, ...], initializer) -> None:
+    def add_weight(self, name: str, shape: tuple[int, ...], initializer: initializers.Initializer) -> None:
         """Add a trainable weight and its gradient."""
         self.params[name] = self._new_array(name, shape, initializer)
         self.grads[name] = np.zeros(shape, self.dtype)
 
-    def add_state(self, name: str, shape: tuple[int, ...], initializer) -> None:
+    def add_state(self, name: str, shape: tuple[int, ...], initializer: initializers.Initializer) -> None:
         """Add an array that is saved but not trained."""
         self.state[name] = self._new_array(name, shape, initializer)
 
@@ -213,7 +213,7 @@ class Layer:
         x = self.check_input(x)
         return self.forward(x, training=training, mask=mask)
 
-    def check_input(self, x):
+    def check_input(self, x: np.ndarray) -> np.ndarray:
         """Return ``x`` as an array that this layer, built on the way if need be, can take.
 
         A layer with weights computes in their dtype; one without keeps float32 and float64 as they are.
@@ -240,7 +240,7 @@ class Layer:
                 f"{shape}; write None for an axis of any size"
             )
 
-    def forward(self, x, training: bool = False, mask=None):
+    def forward(self, x: np.ndarray, training: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
         """Compute the output and keep what `backward` needs.
 
         Parameters
@@ -258,7 +258,7 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward pass")
 
-    def backward(self, dy, need_dx: bool = True):
+    def backward(self, dy: np.ndarray, need_dx: bool = True) -> np.ndarray | None:
         """Add the gradients of the weights to ``grads`` and return the gradient of the input.
 
         Parameters
@@ -274,7 +274,7 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward pass")
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x: np.ndarray, mask: np.ndarray | None) -> np.ndarray | None:
         """Return the mask of the output, given the input and its mask."""
         return mask
 

@@ -47,8 +47,8 @@ class BatchNormalization(Layer):
         self,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
-        beta_initializer="zeros",
-        gamma_initializer="ones",
+        beta_initializer: str | initializers.Initializer = "zeros",
+        gamma_initializer: str | initializers.Initializer = "ones",
         **layer,
     ):
         super().__init__(**layer)

@@ -5,6 +5,7 @@ from minivid.layers.activation import ActivatedLayer
 from minivid.layers.base import Shape
 from minivid.layers.window import checked_window, positions
 from minivid.ops.conv2d import conv2d_backward_input, conv2d_backward_weights, conv2d_forward
+from minivid.ops.window import Padding
 
 __all__ = ["Conv2D"]
 
@@ -46,12 +47,12 @@ class Conv2D(ActivatedLayer):
         filters: int,
         kernel_size: int | tuple[int, int],
         strides: int | tuple[int, int] = 1,
-        padding="valid",
+        padding: Padding = "valid",
         dilation_rate: int | tuple[int, int] = 1,
         activation: str | None = None,
         use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
         **layer,
     ):
         super().__init__(activation, **layer)

@@ -41,8 +41,8 @@ class Dense(ActivatedLayer):
         units: int,
         activation: str | None = None,
         use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
         **layer,
     ):
         super().__init__(activation, **layer)

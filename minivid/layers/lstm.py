@@ -1,5 +1,7 @@
 """LSTM layer: weights and cache around `minivid.ops.lstm`."""
 
+import numpy as np
+
 from minivid.layers.base import Shape
 from minivid.layers.recurrent import RecurrentLayer
 from minivid.ops.lstm import lstm_backward, lstm_forward
@@ -55,7 +57,7 @@ class LSTM(RecurrentLayer):
             self.params["bias"][self.units : 2 * self.units] = 1
 
     @property
-    def gate_activations(self):
+    def gate_activations(self) -> np.ndarray:
         """Input gate, forget gate, candidate and output gate of the last batch, (N, T, 4U)."""
         return self.cache.gates
 

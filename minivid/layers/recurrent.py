@@ -54,9 +54,9 @@ class RecurrentLayer(Layer):
         go_backwards: bool = False,
         stateful: bool = False,
         use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        recurrent_initializer: str | initializers.Initializer = "orthogonal",
+        bias_initializer: str | initializers.Initializer = "zeros",
         **layer,
     ):
         super().__init__(**layer)
@@ -74,11 +74,11 @@ class RecurrentLayer(Layer):
 
     # --- to be written by subclasses --------------------------------------------------------------------------
 
-    def run(self, x, initial: list, mask) -> list:
+    def run(self, x: np.ndarray, initial: list, mask: np.ndarray | None) -> list:
         """Run the operation; return all states, each (N, T, U), the hidden one first."""
         raise NotImplementedError(f"{type(self).__name__} has no forward pass")
 
-    def run_backward(self, dstates: list, x, states: list, initial: list, mask) -> tuple:
+    def run_backward(self, dstates: list, x: np.ndarray, states: list, initial: list, mask: np.ndarray | None) -> tuple:
         """Run backpropagation through time; return dx, dkernel, drecurrent_kernel, dbias, then the initial states'."""
         raise NotImplementedError(f"{type(self).__name__} has no backward pass")
 
@@ -115,7 +115,13 @@ class RecurrentLayer(Layer):
         """Build the layer if it is not built, check the input, and run `forward`."""
         return self.forward(self.check_input(x), training=training, mask=mask, initial_state=initial_state)
 
-    def forward(self, x, training: bool = False, mask=None, initial_state=None):
+    def forward(
+        self,
+        x: np.ndarray,
+        training: bool = False,
+        mask: np.ndarray | None = None,
+        initial_state: np.ndarray | list | None = None,
+    ) -> np.ndarray | tuple:
         """Run over a batch of sequences; see `Layer.forward`.
 
         Parameters
@@ -164,7 +170,7 @@ class RecurrentLayer(Layer):
             )
         return [np.asarray(state, dtype=self.dtype) for state in given]
 
-    def backward(self, dy, need_dx: bool = True):
+    def backward(self, dy: np.ndarray | tuple, need_dx: bool = True) -> np.ndarray | None:
         """Backpropagate through time; see `Layer.backward`.
 
         Parameters

@@ -1,6 +1,14 @@
 """TimeDistributed: one layer, or a stack of layers, for every frame of a clip."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minivid.activations import Activation
 from minivid.layers.base import Layer, Shape
+
+if TYPE_CHECKING:
+    from minivid.models import Sequential
 
 __all__ = ["TimeDistributed"]
 
@@ -29,7 +37,7 @@ class TimeDistributed(Layer):
     (2, 16, 30, 30, 8)
     """
 
-    def __init__(self, layer, **options):
+    def __init__(self, layer: "Layer | Sequential", **options):
         if isinstance(layer, type) or not hasattr(layer, "compute_output_shape"):
             raise TypeError(f"TimeDistributed wraps a layer object or a Sequential model, got {layer!r}")
         self.layer = layer
@@ -73,16 +81,16 @@ class TimeDistributed(Layer):
         return self.layer.arrays()
 
     @property
-    def activation(self):
+    def activation(self) -> Activation | None:
         """The activation of the layer inside, if it has one."""
         return getattr(self.layer, "activation", None)
 
     @property
-    def logits(self):
+    def logits(self) -> np.ndarray | None:
         """The logits of the layer inside, (N, T, ...)."""
         return self._unfold(self.layer.logits)
 
-    def backward_logits(self, dlogits, need_dx: bool = True):
+    def backward_logits(self, dlogits: np.ndarray, need_dx: bool = True) -> np.ndarray | None:
         """Run `backward` from the gradient with respect to the logits."""
         return self._unfold(self.layer.backward_logits(self._fold(dlogits), need_dx))
 

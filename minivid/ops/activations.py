@@ -415,12 +415,12 @@ def _softmax_backward(dy, y, dx):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-relu_forward = Op(reference=relu_forward_reference, loops=relu_forward_loops, cpu=relu_forward_loops)
-relu_backward = Op(reference=relu_backward_reference, loops=relu_backward_loops, cpu=relu_backward_loops)
+relu_forward = Op(reference=relu_forward_reference, loops=relu_forward_loops)
+relu_backward = Op(reference=relu_backward_reference, loops=relu_backward_loops)
 # NumPy's tanh takes several numbers per instruction, which the compiled loop does not yet.
 tanh_forward = Op(reference=tanh_forward_reference, loops=tanh_forward_loops, cpu=tanh_forward_reference)
-tanh_backward = Op(reference=tanh_backward_reference, loops=tanh_backward_loops, cpu=tanh_backward_loops)
-sigmoid_forward = Op(reference=sigmoid_forward_reference, loops=sigmoid_forward_loops, cpu=sigmoid_forward_loops)
-sigmoid_backward = Op(reference=sigmoid_backward_reference, loops=sigmoid_backward_loops, cpu=sigmoid_backward_loops)
-softmax_forward = Op(reference=softmax_forward_reference, loops=softmax_forward_loops, cpu=softmax_forward_loops)
-softmax_backward = Op(reference=softmax_backward_reference, loops=softmax_backward_loops, cpu=softmax_backward_loops)
+tanh_backward = Op(reference=tanh_backward_reference, loops=tanh_backward_loops)
+sigmoid_forward = Op(reference=sigmoid_forward_reference, loops=sigmoid_forward_loops)
+sigmoid_backward = Op(reference=sigmoid_backward_reference, loops=sigmoid_backward_loops)
+softmax_forward = Op(reference=softmax_forward_reference, loops=softmax_forward_loops)
+softmax_backward = Op(reference=softmax_backward_reference, loops=softmax_backward_loops)

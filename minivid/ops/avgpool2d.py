@@ -183,9 +183,5 @@ def _backward(dy, area, win, dx):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-avgpool2d_forward = Op(
-    reference=avgpool2d_forward_reference, loops=avgpool2d_forward_loops, cpu=avgpool2d_forward_loops
-)
-avgpool2d_backward = Op(
-    reference=avgpool2d_backward_reference, loops=avgpool2d_backward_loops, cpu=avgpool2d_backward_loops
-)
+avgpool2d_forward = Op(reference=avgpool2d_forward_reference, loops=avgpool2d_forward_loops)
+avgpool2d_backward = Op(reference=avgpool2d_backward_reference, loops=avgpool2d_backward_loops)

@@ -341,19 +341,9 @@ def batch_norm_inference_backward_loops(dy, x, gamma, moving_mean, moving_varian
 
 # --- the table -------------------------------------------------------------------------------------------
 
-batch_norm_forward = Op(
-    reference=batch_norm_forward_reference, loops=batch_norm_forward_loops, cpu=batch_norm_forward_loops
-)
-batch_norm_backward = Op(
-    reference=batch_norm_backward_reference, loops=batch_norm_backward_loops, cpu=batch_norm_backward_loops
-)
-batch_norm_inference = Op(
-    reference=batch_norm_inference_reference,
-    loops=batch_norm_inference_loops,
-    cpu=batch_norm_inference_loops,
-)
+batch_norm_forward = Op(reference=batch_norm_forward_reference, loops=batch_norm_forward_loops)
+batch_norm_backward = Op(reference=batch_norm_backward_reference, loops=batch_norm_backward_loops)
+batch_norm_inference = Op(reference=batch_norm_inference_reference, loops=batch_norm_inference_loops)
 batch_norm_inference_backward = Op(
-    reference=batch_norm_inference_backward_reference,
-    loops=batch_norm_inference_backward_loops,
-    cpu=batch_norm_inference_backward_loops,
+    reference=batch_norm_inference_backward_reference, loops=batch_norm_inference_backward_loops
 )

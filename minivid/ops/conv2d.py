@@ -20,6 +20,7 @@ from numba import prange
 
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
+from minivid.ops.tile import column_sums, gather_product, gather_product_transposed
 from minivid.ops.window import Padding, Window, window_of
 
 __all__ = ["conv2d_backward", "conv2d_backward_input", "conv2d_backward_weights", "conv2d_forward"]
@@ -285,18 +286,98 @@ def _backward_weights(dy, x, win, dw, db):
                                 dw[piece, k, l, c, f] += x[n, r, s, c] * dy[n, i, j, f]  # (conv2d.3)
 
 
-# --- the table -------------------------------------------------------------------------------------------
+# --- CPU: the register tile of tile.py, on whole windows -----------------------------------------------------
 
-conv2d_forward = Op(reference=conv2d_forward_reference, loops=conv2d_forward_loops, cpu=conv2d_forward_loops)
+
+def conv2d_forward_tiled(x, w, b=None, strides=1, padding="valid", dilation=1):
+    """See `conv2d_forward`."""
+    win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
+    N, F = x.shape[0], w.shape[3]
+    dtype = np.result_type(x, w)
+    framed = _framed(x, win, dtype)
+    y = gather_product(framed.ravel(), _starts(framed.shape, win), _taps(framed.shape, win), w.reshape(-1, F), b)
+    return y.reshape(N, win.OH, win.OW, F)  # (conv2d.1)
+
+
+def conv2d_backward_input_tiled(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`."""
+    win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
+    _check_dy(dy, x_shape, w.shape, win)
+    N, H, W, C = x_shape
+    # (conv2d.2) is a convolution of dy, its pixels S apart in a frame of zeros, with the kernel turned by 180°.
+    spread = _spread(dy, win, H, W, np.result_type(dy, w))
+    turned = w[::-1, ::-1].transpose(0, 1, 3, 2).reshape(-1, C)  # (KH·KW·F, C)
+    unit = win._replace(SH=1, SW=1, OH=H, OW=W)
+    dx = gather_product(spread.ravel(), _starts(spread.shape, unit), _taps(spread.shape, unit), turned)
+    return dx.reshape(x_shape)
+
+
+def conv2d_backward_weights_tiled(dy, x, w_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_weights`."""
+    win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
+    _check_dy(dy, x.shape, w_shape, win)
+    dtype = np.result_type(dy, x)
+    framed = _framed(x, win, dtype)
+    dy = np.ascontiguousarray(dy, dtype=dtype).reshape(-1, w_shape[3])
+    dw = gather_product_transposed(framed.ravel(), _starts(framed.shape, win), _taps(framed.shape, win), dy)
+    return dw.reshape(w_shape), column_sums(dy)  # (conv2d.3), (conv2d.4)
+
+
+def _framed(x, win: Window, dtype) -> np.ndarray:
+    """Return the images with their padding of zeros, contiguous."""
+    if not (win.top or win.bottom or win.left or win.right):
+        return np.ascontiguousarray(x, dtype=dtype)
+    N, H, W, C = x.shape
+    framed = np.zeros((N, win.top + H + win.bottom, win.left + W + win.right, C), dtype)
+    framed[:, win.top : win.top + H, win.left : win.left + W] = x
+    return framed
+
+
+def _spread(dy, win: Window, H: int, W: int, dtype) -> np.ndarray:
+    """Put dy[i, j] at row i·SH + (KH − 1)·DH − top, and alike for columns; zeros elsewhere."""
+    N, _, _, F = dy.shape
+    EH, EW = win.DH * (win.KH - 1) + 1, win.DW * (win.KW - 1) + 1  # (window.1)
+    spread = np.zeros((N, H + EH - 1, W + EW - 1, F), dtype)
+    rows = np.arange(win.OH) * win.SH + EH - 1 - win.top
+    columns = np.arange(win.OW) * win.SW + EW - 1 - win.left
+    rows_in = (rows >= 0) & (rows < H + EH - 1)  # windows that lie wholly in the padding touch no pixel
+    columns_in = (columns >= 0) & (columns < W + EW - 1)
+    spread[:, rows[rows_in][:, None], columns[columns_in]] = dy[:, rows_in][:, :, columns_in]
+    return spread
+
+
+def _starts(shape, win: Window) -> np.ndarray:
+    """Return where the window of each output position begins in the flat images, (N·OH·OW,)."""
+    N, H, W, C = shape
+    n = np.arange(N)[:, None, None] * (H * W * C)
+    i = np.arange(win.OH)[:, None] * (win.SH * W * C)
+    return (n + i + np.arange(win.OW) * (win.SW * C)).ravel()
+
+
+def _taps(shape, win: Window) -> np.ndarray:
+    """Return where each input of a window lies, counted from its first, (KH·KW·C,)."""
+    _, _, W, C = shape
+    k = np.arange(win.KH)[:, None, None] * (win.DH * W * C)
+    l = np.arange(win.KW)[:, None] * (win.DW * C)
+    return (k + l + np.arange(C)).ravel()
+
+
+# --- the table --------------------------------------------------------------------------------------------------
+
+conv2d_forward = Op(
+    reference=conv2d_forward_reference,
+    loops=conv2d_forward_loops,
+    tiled=conv2d_forward_tiled,
+)
 conv2d_backward_input = Op(
     reference=conv2d_backward_input_reference,
     loops=conv2d_backward_input_loops,
-    cpu=conv2d_backward_input_loops,
+    tiled=conv2d_backward_input_tiled,
 )
 conv2d_backward_weights = Op(
     reference=conv2d_backward_weights_reference,
     loops=conv2d_backward_weights_loops,
-    cpu=conv2d_backward_weights_loops,
+    tiled=conv2d_backward_weights_tiled,
 )
 
 

@@ -12,10 +12,12 @@
 docs/ops/dense.md derives the gradients.
 """
 
+from functools import partial
+
 import numpy as np
 
 from minivid.backend import Op
-from minivid.ops.matmul import matmul_loops
+from minivid.ops.matmul import matmul_loops, matmul_tiled
 
 __all__ = ["dense_backward", "dense_backward_input", "dense_backward_weights", "dense_forward"]
 
@@ -153,43 +155,47 @@ def _check_samples(dy, x) -> None:
 # --- CPU: compiled matrix products -----------------------------------------------------------------------
 
 
-def dense_forward_loops(x, w, b=None):
-    """See `dense_forward`."""
+def _forward_with(matmul, x, w, b=None):
+    """Run `dense_forward` compiled, its matrix products by ``matmul``."""
     rows = _rows(x)  # (M, D)
     _check_weights(x, w, b)
-    y = matmul_loops(rows, w)  # (dense.1)
+    y = matmul(rows, w)  # (dense.1)
     if b is not None:
         y = y + b
     return y.reshape(*x.shape[:-1], w.shape[1])
 
 
-def dense_backward_input_loops(dy, w):
-    """See `dense_backward_input`."""
+def _backward_input_with(matmul, dy, w):
+    """Run `dense_backward_input` compiled, its matrix products by ``matmul``."""
     dy_rows = _rows(dy, "dy")  # (M, U)
     _check_dy(dy, w)
-    dx = matmul_loops(dy_rows, w, transpose_b=True)  # (dense.2)
+    dx = matmul(dy_rows, w, transpose_b=True)  # (dense.2)
     return dx.reshape(*dy.shape[:-1], w.shape[0])
 
 
-def dense_backward_weights_loops(dy, x):
-    """See `dense_backward_weights`."""
+def _backward_weights_with(matmul, dy, x):
+    """Run `dense_backward_weights` compiled, its matrix products by ``matmul``."""
     x_rows, dy_rows = _rows(x), _rows(dy, "dy")  # (M, D), (M, U)
     _check_samples(dy, x)
-    return matmul_loops(x_rows, dy_rows, transpose_a=True), dy_rows.sum(axis=0)  # (dense.3), (dense.4)
+    return matmul(x_rows, dy_rows, transpose_a=True), dy_rows.sum(axis=0)  # (dense.3), (dense.4)
 
 
 # --- the table -------------------------------------------------------------------------------------------
 
-dense_forward = Op(reference=dense_forward_reference, loops=dense_forward_loops, cpu=dense_forward_loops)
+dense_forward = Op(
+    reference=dense_forward_reference,
+    loops=partial(_forward_with, matmul_loops),
+    tiled=partial(_forward_with, matmul_tiled),
+)
 dense_backward_input = Op(
     reference=dense_backward_input_reference,
-    loops=dense_backward_input_loops,
-    cpu=dense_backward_input_loops,
+    loops=partial(_backward_input_with, matmul_loops),
+    tiled=partial(_backward_input_with, matmul_tiled),
 )
 dense_backward_weights = Op(
     reference=dense_backward_weights_reference,
-    loops=dense_backward_weights_loops,
-    cpu=dense_backward_weights_loops,
+    loops=partial(_backward_weights_with, matmul_loops),
+    tiled=partial(_backward_weights_with, matmul_tiled),
 )
 
 

@@ -140,5 +140,5 @@ def _select(x, keep, scale, y):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-dropout_forward = Op(reference=dropout_forward_reference, loops=dropout_forward_loops, cpu=dropout_forward_loops)
-dropout_backward = Op(reference=dropout_backward_reference, loops=dropout_backward_loops, cpu=dropout_backward_loops)
+dropout_forward = Op(reference=dropout_forward_reference, loops=dropout_forward_loops)
+dropout_backward = Op(reference=dropout_backward_reference, loops=dropout_backward_loops)

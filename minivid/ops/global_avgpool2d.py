@@ -125,9 +125,5 @@ def global_avgpool2d_backward_vectorised(dy, x_shape):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-global_avgpool2d_forward = Op(
-    reference=global_avgpool2d_forward_reference,
-    loops=global_avgpool2d_forward_loops,
-    cpu=global_avgpool2d_forward_loops,
-)
+global_avgpool2d_forward = Op(reference=global_avgpool2d_forward_reference, loops=global_avgpool2d_forward_loops)
 global_avgpool2d_backward = Op(reference=global_avgpool2d_backward_reference, cpu=global_avgpool2d_backward_vectorised)

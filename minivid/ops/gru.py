@@ -32,6 +32,7 @@ docs/ops/gru.md derives the gradients.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ from numba import prange
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
-from minivid.ops.matmul import matmul_loops
+from minivid.ops.matmul import matmul_loops, matmul_tiled
 from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
 
 __all__ = ["GRUCache", "gru_backward", "gru_forward"]
@@ -210,14 +211,14 @@ def _check_backward(dh, h, cache, h0, shape) -> None:
 # --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
 
 
-def gru_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
-    """See `gru_forward`."""
+def _forward_with(matmul, x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """Run `gru_forward` compiled, its matrix products by ``matmul``."""
     N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
     check_shapes("gru", bias=(bias, (2, 3 * U)), h0=(h0, (N, U)))
     mask = mask_or_all("gru", mask, N, T)
     bias, h0 = or_zeros(bias, (2, 3 * U), like=x), or_zeros(h0, (N, U), like=x)
     x, kernel, recurrent_kernel, bias, h0 = contiguous(x, kernel, recurrent_kernel, bias, h0)
-    gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias[0]).reshape(N, T, 3 * U)  # (gru.1)
+    gates = (matmul(x.reshape(N * T, D), kernel) + bias[0]).reshape(N, T, 3 * U)  # (gru.1)
     h, g_h = (np.empty((N, T, U), dtype=x.dtype) for _ in range(2))
     g = np.empty((N, 3 * U), dtype=x.dtype)
     _forward(gates, recurrent_kernel, bias[1], h0, mask, g, h, g_h)
@@ -257,8 +258,8 @@ def _forward(gates, recurrent_kernel, recurrent_bias, h0, mask, g, h, g_h):
                     a[u], a[U + u], a[2 * U + u], g_h_t[u] = z, r, h_tilde, g_t[2 * U + u]
 
 
-def gru_backward_loops(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
-    """See `gru_backward`."""
+def _backward_with(matmul, dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """Run `gru_backward` compiled, its matrix products by ``matmul``."""
     N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
     _check_backward(dh, h, cache, h0, (N, T, U))
     mask = mask_or_all("gru", mask, N, T)
@@ -267,10 +268,10 @@ def gru_backward_loops(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=
     da, dg, dh_next = np.empty_like(gates), np.empty_like(gates), np.zeros_like(h0)
     _backward(dh, turned, gates, g_h, h, h0, mask, da, dg, dh_next)
     da, dg = da.reshape(N * T, 3 * U), dg.reshape(N * T, 3 * U)
-    dx = matmul_loops(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
-    dkernel = matmul_loops(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
+    dx = matmul(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
+    dkernel = matmul(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
     h_prev = previous(h, h0).reshape(N * T, U)
-    drecurrent_kernel = matmul_loops(h_prev, dg, transpose_a=True)  # (gru.14)
+    drecurrent_kernel = matmul(h_prev, dg, transpose_a=True)  # (gru.14)
     dbias = np.stack([da.sum(axis=0), dg.sum(axis=0)])  # (gru.15)
     return dx, dkernel, drecurrent_kernel, dbias, dh_next  # (gru.16)
 
@@ -311,5 +312,13 @@ def _backward(dh, turned, gates, g_h, h, h0, mask, da, dg, dh_next):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-gru_forward = Op(reference=gru_forward_reference, loops=gru_forward_loops, cpu=gru_forward_loops)
-gru_backward = Op(reference=gru_backward_reference, loops=gru_backward_loops, cpu=gru_backward_loops)
+gru_forward = Op(
+    reference=gru_forward_reference,
+    loops=partial(_forward_with, matmul_loops),
+    tiled=partial(_forward_with, matmul_tiled),
+)
+gru_backward = Op(
+    reference=gru_backward_reference,
+    loops=partial(_backward_with, matmul_loops),
+    tiled=partial(_backward_with, matmul_tiled),
+)

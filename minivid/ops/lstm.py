@@ -37,6 +37,7 @@ docs/ops/lstm.md derives the gradients.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ from numba import prange
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
-from minivid.ops.matmul import matmul_loops
+from minivid.ops.matmul import matmul_loops, matmul_tiled
 from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
 
 __all__ = ["LSTMCache", "lstm_backward", "lstm_forward"]
@@ -231,15 +232,15 @@ def _check_backward(dh, dc, h, c, cache, h0, c0, shape) -> None:
 # --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
 
 
-def lstm_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
-    """See `lstm_forward`."""
+def _forward_with(matmul, x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """Run `lstm_forward` compiled, its matrix products by ``matmul``."""
     N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
     check_shapes("lstm", bias=(bias, (4 * U,)), h0=(h0, (N, U)), c0=(c0, (N, U)))
     mask = mask_or_all("lstm", mask, N, T)
     bias = or_zeros(bias, (4 * U,), like=x)
     h0, c0 = or_zeros(h0, (N, U), like=x), or_zeros(c0, (N, U), like=x)
     x, kernel, recurrent_kernel, bias, h0, c0 = contiguous(x, kernel, recurrent_kernel, bias, h0, c0)
-    gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias).reshape(N, T, 4 * U)
+    gates = (matmul(x.reshape(N * T, D), kernel) + bias).reshape(N, T, 4 * U)
     h, c, tanh_c = (np.empty((N, T, U), dtype=x.dtype) for _ in range(3))
     _forward(gates, recurrent_kernel, h0, c0, mask, h, c, tanh_c)
     return h, c, LSTMCache(gates, tanh_c)
@@ -278,8 +279,8 @@ def _forward(gates, recurrent_kernel, h0, c0, mask, h, c, tanh_c):
                     z[u], z[U + u], z[2 * U + u], z[3 * U + u] = i, f, c_tilde, o
 
 
-def lstm_backward_loops(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
-    """See `lstm_backward`."""
+def _backward_with(matmul, dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """Run `lstm_backward` compiled, its matrix products by ``matmul``."""
     N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
     _check_backward(dh, dc, h, c, cache, h0, c0, (N, T, U))
     mask = mask_or_all("lstm", mask, N, T)
@@ -290,10 +291,10 @@ def lstm_backward_loops(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=Non
     dz, dh_next, dc_next = np.empty_like(gates), np.zeros_like(h0), np.zeros_like(c0)
     _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next)
     dz = dz.reshape(N * T, 4 * U)
-    dx = matmul_loops(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
-    dkernel = matmul_loops(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
+    dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
+    dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
     h_prev = previous(h, h0).reshape(N * T, U)
-    drecurrent_kernel = matmul_loops(h_prev, dz, transpose_a=True)  # (lstm.16)
+    drecurrent_kernel = matmul(h_prev, dz, transpose_a=True)  # (lstm.16)
     dbias = dz.sum(axis=0)  # (lstm.17)
     return dx, dkernel, drecurrent_kernel, dbias, dh_next, dc_next  # (lstm.18), (lstm.19)
 
@@ -335,5 +336,13 @@ def _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-lstm_forward = Op(reference=lstm_forward_reference, loops=lstm_forward_loops, cpu=lstm_forward_loops)
-lstm_backward = Op(reference=lstm_backward_reference, loops=lstm_backward_loops, cpu=lstm_backward_loops)
+lstm_forward = Op(
+    reference=lstm_forward_reference,
+    loops=partial(_forward_with, matmul_loops),
+    tiled=partial(_forward_with, matmul_tiled),
+)
+lstm_backward = Op(
+    reference=lstm_backward_reference,
+    loops=partial(_backward_with, matmul_loops),
+    tiled=partial(_backward_with, matmul_tiled),
+)

@@ -119,5 +119,5 @@ def _backward(dlosses, y, t, dy):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-mae_forward = Op(reference=mae_forward_reference, loops=mae_forward_loops, cpu=mae_forward_loops)
-mae_backward = Op(reference=mae_backward_reference, loops=mae_backward_loops, cpu=mae_backward_loops)
+mae_forward = Op(reference=mae_forward_reference, loops=mae_forward_loops)
+mae_backward = Op(reference=mae_backward_reference, loops=mae_backward_loops)

@@ -15,6 +15,7 @@ from numba import prange
 
 from minivid.backend import Op
 from minivid.jit import compiled
+from minivid.ops.tile import gather_product, gather_product_transposed
 
 __all__ = ["matmul"]
 
@@ -93,6 +94,31 @@ def _matmul(a, b, y):
                     y_row[n] += a[m, k] * b_row[n]  # (matmul.1)
 
 
-# --- the table -------------------------------------------------------------------------------------------
+# --- CPU: the register tile of tile.py ---------------------------------------------------------------------------
 
-matmul = Op(reference=matmul_reference, loops=matmul_loops, cpu=matmul_loops)
+_FEW_ROWS = 64  # below this, packing b takes longer than the tile gains
+
+
+def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
+    """See `matmul`."""
+    a, b = _operands(a, b, transpose_a, transpose_b)
+    M, K = a.shape
+    dtype = np.result_type(a, b)
+    if transpose_a and not transpose_b:  # (matmul.3): a is the transpose of what lies in memory, so leave it there
+        rows = np.ascontiguousarray(a.T, dtype=dtype)  # (K, M)
+        return gather_product_transposed(
+            rows.ravel(), np.arange(K) * M, np.arange(M), np.ascontiguousarray(b, dtype=dtype)
+        )
+    if M < _FEW_ROWS:
+        return matmul_loops(a, b)
+    a = np.ascontiguousarray(a, dtype=dtype)
+    return gather_product(a.ravel(), np.arange(M) * K, np.arange(K), b)  # (matmul.1)
+
+
+# --- the table --------------------------------------------------------------------------------------------------
+
+matmul = Op(
+    reference=matmul_reference,
+    loops=matmul_loops,
+    tiled=matmul_tiled,
+)

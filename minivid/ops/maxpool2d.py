@@ -241,9 +241,5 @@ def _backward(dy, offset, win, dx):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-maxpool2d_forward = Op(
-    reference=maxpool2d_forward_reference, loops=maxpool2d_forward_loops, cpu=maxpool2d_forward_loops
-)
-maxpool2d_backward = Op(
-    reference=maxpool2d_backward_reference, loops=maxpool2d_backward_loops, cpu=maxpool2d_backward_loops
-)
+maxpool2d_forward = Op(reference=maxpool2d_forward_reference, loops=maxpool2d_forward_loops)
+maxpool2d_backward = Op(reference=maxpool2d_backward_reference, loops=maxpool2d_backward_loops)

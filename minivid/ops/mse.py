@@ -119,5 +119,5 @@ def _backward(dlosses, y, t, dy):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-mse_forward = Op(reference=mse_forward_reference, loops=mse_forward_loops, cpu=mse_forward_loops)
-mse_backward = Op(reference=mse_backward_reference, loops=mse_backward_loops, cpu=mse_backward_loops)
+mse_forward = Op(reference=mse_forward_reference, loops=mse_forward_loops)
+mse_backward = Op(reference=mse_backward_reference, loops=mse_backward_loops)

@@ -153,14 +153,10 @@ def _backward(dlosses, probabilities, targets, dlogits):
 # --- the table -------------------------------------------------------------------------------------------
 
 sigmoid_cross_entropy_forward = Op(
-    reference=sigmoid_cross_entropy_forward_reference,
-    loops=sigmoid_cross_entropy_forward_loops,
-    cpu=sigmoid_cross_entropy_forward_loops,
+    reference=sigmoid_cross_entropy_forward_reference, loops=sigmoid_cross_entropy_forward_loops
 )
 sigmoid_cross_entropy_backward = Op(
-    reference=sigmoid_cross_entropy_backward_reference,
-    loops=sigmoid_cross_entropy_backward_loops,
-    cpu=sigmoid_cross_entropy_backward_loops,
+    reference=sigmoid_cross_entropy_backward_reference, loops=sigmoid_cross_entropy_backward_loops
 )
 
 

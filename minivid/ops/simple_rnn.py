@@ -22,13 +22,14 @@ docs/ops/simple_rnn.md derives the gradients.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from numba import prange
 
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
-from minivid.ops.matmul import matmul_loops
+from minivid.ops.matmul import matmul_loops, matmul_tiled
 from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
 
 __all__ = ["simple_rnn_backward", "simple_rnn_forward"]
@@ -159,14 +160,14 @@ def simple_rnn_backward_reference(
 # --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
 
 
-def simple_rnn_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
-    """See `simple_rnn_forward`."""
+def _forward_with(matmul, x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """Run `simple_rnn_forward` compiled, its matrix products by ``matmul``."""
     N, T, D, U = sizes_of("simple_rnn", 1, x, kernel, recurrent_kernel)
     check_shapes("simple_rnn", bias=(bias, (U,)), h0=(h0, (N, U)))
     mask = mask_or_all("simple_rnn", mask, N, T)
     bias, h0 = or_zeros(bias, (U,), like=x), or_zeros(h0, (N, U), like=x)
     x, kernel, recurrent_kernel, bias, h0 = contiguous(x, kernel, recurrent_kernel, bias, h0)
-    h = (matmul_loops(x.reshape(N * T, D), kernel) + bias).reshape(N, T, U)
+    h = (matmul(x.reshape(N * T, D), kernel) + bias).reshape(N, T, U)
     _forward(h, recurrent_kernel, h0, mask)
     return h
 
@@ -192,8 +193,8 @@ def _forward(h, recurrent_kernel, h0, mask):
                     h_t[u] = math.tanh(h_t[u]) if mask[n, t] else h_prev_row[u]  # (simple_rnn.2), (recurrent.2)
 
 
-def simple_rnn_backward_loops(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
-    """See `simple_rnn_backward`."""
+def _backward_with(matmul, dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
+    """Run `simple_rnn_backward` compiled, its matrix products by ``matmul``."""
     N, T, D, U = sizes_of("simple_rnn", 1, x, kernel, recurrent_kernel)
     check_shapes("simple_rnn", dh=(dh, (N, T, U)), h=(h, (N, T, U)), h0=(h0, (N, U)))
     mask = mask_or_all("simple_rnn", mask, N, T)
@@ -202,10 +203,10 @@ def simple_rnn_backward_loops(dh, x, kernel, recurrent_kernel, h, h0=None, mask=
     dz, dh_next = np.empty_like(h), np.zeros_like(h0)
     _backward(dh, turned, h, mask, dz, dh_next)
     dz = dz.reshape(N * T, U)
-    dx = matmul_loops(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
-    dkernel = matmul_loops(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)
+    dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
+    dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)
     h_prev = previous(h, h0).reshape(N * T, U)
-    drecurrent_kernel = matmul_loops(h_prev, dz, transpose_a=True)  # (simple_rnn.7)
+    drecurrent_kernel = matmul(h_prev, dz, transpose_a=True)  # (simple_rnn.7)
     return dx, dkernel, drecurrent_kernel, dz.sum(axis=0), dh_next  # (simple_rnn.8), (simple_rnn.9)
 
 
@@ -234,8 +235,12 @@ def _backward(dh, turned, h, mask, dz, dh_next):
 # --- the table -------------------------------------------------------------------------------------------
 
 simple_rnn_forward = Op(
-    reference=simple_rnn_forward_reference, loops=simple_rnn_forward_loops, cpu=simple_rnn_forward_loops
+    reference=simple_rnn_forward_reference,
+    loops=partial(_forward_with, matmul_loops),
+    tiled=partial(_forward_with, matmul_tiled),
 )
 simple_rnn_backward = Op(
-    reference=simple_rnn_backward_reference, loops=simple_rnn_backward_loops, cpu=simple_rnn_backward_loops
+    reference=simple_rnn_backward_reference,
+    loops=partial(_backward_with, matmul_loops),
+    tiled=partial(_backward_with, matmul_tiled),
 )

@@ -170,14 +170,10 @@ def _backward(dlosses, probabilities, targets, dlogits):
 # --- the table -------------------------------------------------------------------------------------------
 
 softmax_cross_entropy_forward = Op(
-    reference=softmax_cross_entropy_forward_reference,
-    loops=softmax_cross_entropy_forward_loops,
-    cpu=softmax_cross_entropy_forward_loops,
+    reference=softmax_cross_entropy_forward_reference, loops=softmax_cross_entropy_forward_loops
 )
 softmax_cross_entropy_backward = Op(
-    reference=softmax_cross_entropy_backward_reference,
-    loops=softmax_cross_entropy_backward_loops,
-    cpu=softmax_cross_entropy_backward_loops,
+    reference=softmax_cross_entropy_backward_reference, loops=softmax_cross_entropy_backward_loops
 )
 
 

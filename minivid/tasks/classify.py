@@ -14,8 +14,10 @@ from minivid.callbacks import CSVLogger, ModelCheckpoint
 from minivid.layers import LSTM, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, TimeDistributed
 from minivid.models import Sequential, load_model
 from minivid.optimizers import Adam, CosineDecay
-from minivid.runs import about_this_machine, new_run_folder, read_json, write_json
+from minivid.progress import track
+from minivid.runs import about_this_machine, check_free, new_run_folder, read_json, write_json
 from minivid.video import (
+    ClipSequence,
     VideoError,
     augmentation,
     clips_from_directory,
@@ -23,6 +25,7 @@ from minivid.video import (
     without_median,
     write_clip,
 )
+from minivid.video.sequence import group_pattern
 
 __all__ = ["MODEL_SIZES", "Settings", "build_classifier", "evaluate_run", "open_clips", "predict_run", "train_run"]
 
@@ -34,6 +37,8 @@ AUGMENTATIONS = {
     "shift": augmentation.random_shift,
     "brightness": augmentation.random_brightness,
 }
+CHOICES = {"color": ("rgb", "grayscale"), "model": tuple(MODEL_SIZES), "on_error": ("raise", "skip")}
+COUNTS = ("frames", "height", "width", "epochs", "batch_size")
 
 
 def cnn_layers(filters: tuple[int, ...]) -> list:
@@ -121,6 +126,11 @@ class Settings:
     on_error : {"raise", "skip"}
         What an unreadable file does.
     seed : int
+
+    Raises
+    ------
+    ValueError
+        For values that no run can have.
     """
 
     frames: int = 16
@@ -140,8 +150,26 @@ class Settings:
     on_error: str = "raise"
     seed: int = 0
 
+    def __post_init__(self):
+        rules = [
+            *((name, getattr(self, name) in known, f"one of {', '.join(known)}") for name, known in CHOICES.items()),
+            *((name, getattr(self, name) >= 1, "1 or more") for name in COUNTS),
+            ("dropout", 0 <= self.dropout < 1, "from 0 to below 1"),
+            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("validation_split", 0 < self.validation_split < 1, "between 0 and 1"),
+            ("augment", set(self.augment) <= set(AUGMENTATIONS), f"of {', '.join(AUGMENTATIONS)}"),
+            ("seed", self.seed >= 0, "0 or more"),
+        ]
+        for name, holds, wanted in rules:
+            if not holds:
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+        if self.groups is not None:
+            group_pattern(self.groups)
+        elif self.test_groups:
+            raise ValueError("test_groups needs groups, to know the source of each clip")
 
-def open_clips(directory: str | os.PathLike, settings: Settings, subset: str | None = None):
+
+def open_clips(directory: str | os.PathLike, settings: Settings, subset: str | None = None) -> ClipSequence:
     """Return the clips of a folder as a run with these settings sees them.
 
     Parameters
@@ -154,7 +182,16 @@ def open_clips(directory: str | os.PathLike, settings: Settings, subset: str | N
 
     Returns
     -------
-    minivid.video.ClipSequence
+    ClipSequence
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minivid.video import write_moving_shapes
+    >>> folder = write_moving_shapes(tempfile.mkdtemp() + "/shapes", clips_per_class=2, frames=4, size=(16, 16))
+    >>> clips = open_clips(folder, Settings(frames=4, height=16, width=16, validation_split=0.5), "training")
+    >>> len(clips.paths), clips.input_shape
+    (6, (4, 16, 16, 3))
     """
     training = subset == "training"
     return clips_from_directory(
@@ -177,9 +214,6 @@ def open_clips(directory: str | os.PathLike, settings: Settings, subset: str | N
 
 def _augmentation(names: tuple[str, ...]):
     """Return the augmentations of these names as one, or None for none."""
-    unknown = set(names) - set(AUGMENTATIONS)
-    if unknown:
-        raise ValueError(f"augmentation must be of {', '.join(AUGMENTATIONS)}, got {', '.join(sorted(unknown))}")
     return augmentation.compose(*(AUGMENTATIONS[name] for name in names)) if names else None
 
 
@@ -209,7 +243,12 @@ def train_run(
         For settings or data that do not fit; nothing was written then.
     FileExistsError
         If ``out`` holds a run and ``overwrite`` is False.
+
+    Examples
+    --------
+    >>> figures = train_run("my_clips", "runs/first", Settings(epochs=30))  # doctest: +SKIP
     """
+    check_free(out, overwrite)
     minivid.set_seed(settings.seed)
     clips = open_clips(directory, settings, "training")
     held_out = open_clips(directory, settings, "validation")
@@ -225,7 +264,7 @@ def train_run(
     plots.learning_curves(history.history, out / "learning_curves.png")
     figures = measure(model, held_out, out) | _account(settings.seed, clips.skipped + held_out.skipped)
     write_json(out / "metrics.json", figures)
-    print_figures(figures, held_out.class_names)
+    print_figures(figures, held_out.class_names, "held-out clips")
     print(f"\nmodel, figures and pictures: {out}")
     return figures
 
@@ -247,7 +286,7 @@ def fit(model: Sequential, clips, held_out, epochs: int, out: Path):
 
 def measure(model: Sequential, clips, out: Path) -> dict:
     """Return accuracy, loss and per-class figures on clips, and draw the confusion matrix."""
-    probabilities = np.concatenate([model.predict(x) for x in clips.inputs()])
+    probabilities = np.concatenate([model.predict(x) for x in track(clips.inputs(), "Measuring", len(clips))])
     confusion = metrics.confusion_matrix(clips.labels, probabilities.argmax(axis=1), clips.num_classes)
     plots.confusion_matrix(confusion, clips.class_names, out / "confusion_matrix.png")
     true_class = probabilities[np.arange(len(clips.labels)), clips.labels]
@@ -287,6 +326,10 @@ def evaluate_run(
         If ``run`` is no run folder.
     ValueError
         If the classes differ from those of the training.
+
+    Examples
+    --------
+    >>> figures = evaluate_run("runs/first", "other_clips")  # doctest: +SKIP
     """
     model, settings, class_names = load_run(run)
     if on_error is not None:
@@ -297,7 +340,7 @@ def evaluate_run(
     out = new_run_folder(Path(run) / "evaluation", overwrite=True)
     figures = measure(model, clips, out) | _account(settings.seed, clips.skipped)
     write_json(out / "metrics.json", figures)
-    print_figures(figures, class_names)
+    print_figures(figures, class_names, "held-out clips" if held_out else "clips")
     print(f"\nfigures and confusion matrix: {out}")
     return figures
 
@@ -322,10 +365,14 @@ def predict_run(
     -------
     bool
         Whether all clips could be read.
+
+    Examples
+    --------
+    >>> predict_run("runs/first", ["new.mp4"])  # doctest: +SKIP
     """
     model, settings, class_names = load_run(run)
     width = max(len(str(path)) for path in paths)
-    unreadable = 0
+    unreadable, annotated = 0, set()
     for path in paths:
         try:
             frames = read_clip(path, settings.frames, (settings.height, settings.width), color_mode=settings.color)
@@ -339,9 +386,19 @@ def predict_run(
         print(f"{path!s:<{width}}  " + "  ".join(f"{class_names[k]} {probabilities[k]:.0%}" for k in best))
         if annotate is not None:
             lines = [f"{class_names[best[0]]} {probabilities[best[0]]:.0%}"]
-            Path(annotate).mkdir(parents=True, exist_ok=True)
-            write_clip(Path(annotate) / f"{Path(path).stem}.mp4", plots.annotate_clip(frames, lines))
+            copy = _free_path(Path(annotate), f"{Path(path).stem}_predicted", annotated)
+            write_clip(copy, plots.annotate_clip(frames, lines))
     return unreadable == 0
+
+
+def _free_path(folder: Path, stem: str, taken: set[Path]) -> Path:
+    """Return a path for a copy of a clip: never the clip itself, and another one for clips of the same name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, number = folder / f"{stem}.mp4", 2
+    while path in taken:
+        path, number = folder / f"{stem}_{number}.mp4", number + 1
+    taken.add(path)
+    return path
 
 
 def load_run(run: str | os.PathLike) -> tuple[Sequential, Settings, list[str]]:
@@ -352,14 +409,14 @@ def load_run(run: str | os.PathLike) -> tuple[Sequential, Settings, list[str]]:
         given = {name: tuple(v) if isinstance(v, list) else v for name, v in config["settings"].items()}
         settings = Settings(**{name: value for name, value in given.items() if name in known})
         class_names = list(config["class_names"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{Path(run) / 'config.json'} is damaged: {error}") from None
     return load_model(Path(run) / "model.safetensors"), settings, class_names
 
 
-def print_figures(figures: dict, class_names: list[str]) -> None:
-    """Print accuracy and confusion matrix."""
-    print(f"\naccuracy on {figures['clips']} held-out clips: {figures['accuracy']:.1%}   loss: {figures['loss']:.3f}")
+def print_figures(figures: dict, class_names: list[str], kind: str) -> None:
+    """Print accuracy and confusion matrix of some kind of clips."""
+    print(f"\naccuracy on {figures['clips']} {kind}: {figures['accuracy']:.1%}   loss: {figures['loss']:.3f}")
     if figures["skipped"]:
         print(f"skipped {len(figures['skipped'])} unreadable files; metrics.json lists them")
     print_confusion(figures["confusion"], class_names)

@@ -1,7 +1,7 @@
 """`minivid demo`: moving shapes as video files, a CNN + LSTM that tells how they move, and proof that it does."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from minivid.tasks.classify import (
     open_clips,
     print_confusion,
 )
-from minivid.video import read_clip, write_clip, write_moving_shapes
+from minivid.video import ClipSequence, read_clip, write_clip, write_moving_shapes
 
 __all__ = ["SingleFrames", "run_demo"]
 
@@ -53,7 +53,7 @@ class SingleFrames:
     (2, 8, 8, 3)
     """
 
-    def __init__(self, clips, seed: int = 0):
+    def __init__(self, clips: ClipSequence, seed: int = 0):
         self.clips = clips
         self.rng = np.random.default_rng(seed)
 
@@ -86,6 +86,10 @@ def run_demo(out: str | Path, seed: int = 0) -> dict:
     -------
     dict
         What metrics.json holds: ``test_accuracy``, ``single_frame_accuracy``, ``seconds``, ``peak_memory_mb``, ...
+
+    Examples
+    --------
+    >>> results = run_demo("minivid_demo")  # doctest: +SKIP
     """
     start = time.monotonic()
     minivid.set_seed(seed)
@@ -95,6 +99,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict:
 
     data = write_moving_shapes(out / "data", CLIPS_PER_CLASS, seed=DATA_SEED)
     clips, held_out = (open_clips(data, settings, subset) for subset in ("training", "validation"))
+    write_json(out / "config.json", {"settings": asdict(settings), "class_names": clips.class_names})
     print(f"\n{len(clips.paths)} clips to train on and {len(held_out.paths)} held out, MP4 files in {data}")
     print(f"classes: {', '.join(clips.class_names)}")
 

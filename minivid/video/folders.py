@@ -40,6 +40,17 @@ def find_samples(
         If there is no such folder.
     ValueError
         If it holds no class folders, a single one, or an empty one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("wave", "jump"):
+    ...     (folder / name).mkdir()
+    ...     (folder / name / "ann.mp4").touch()
+    >>> class_names, paths, labels = find_samples(folder, is_video, "video files")
+    >>> class_names, labels
+    (['jump', 'wave'], [0, 1])
     """
     if not directory.exists():
         raise FileNotFoundError(f"there is no folder {directory}")

@@ -292,15 +292,21 @@ def _check_split(validation_split, validation_groups, subset, groups, on_error) 
         raise ValueError(f"validation_split must be between 0 and 1, got {validation_split!r}")
 
 
-def _group_names(groups: Groups, paths: list[Path], directory: Path) -> list[Hashable]:
-    if callable(groups):
-        return [groups(path.relative_to(directory)) for path in paths]
+def group_pattern(groups: str) -> re.Pattern:
+    """Return the regular expression that tells the source of a clip, or raise ValueError if it cannot."""
     try:
         pattern = re.compile(groups)
     except re.error as error:
         raise ValueError(f"groups={groups!r} is no regular expression: {error}") from None
     if pattern.groups != 1:
         raise ValueError(f"groups={groups!r} must have one group in parentheses, e.g. r'seq(\\d+)'")
+    return pattern
+
+
+def _group_names(groups: Groups, paths: list[Path], directory: Path) -> list[Hashable]:
+    if callable(groups):
+        return [groups(path.relative_to(directory)) for path in paths]
+    pattern = group_pattern(groups)
     matches = [pattern.search(path.relative_to(directory).as_posix()) for path in paths]
     for path, match in zip(paths, matches, strict=True):
         if match is None:

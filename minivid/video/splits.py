@@ -116,7 +116,16 @@ def _choose_groups(table: np.ndarray, target: np.ndarray, seed: int) -> list[int
 
 
 def warn_if_classes_differ(training: set, held_out: set, names: Sequence[str] | None = None) -> None:
-    """Warn, naming the classes, when one side of a split lacks some of the other's."""
+    """Warn, naming the classes, when one side of a split lacks some of the other's.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_if_classes_differ({0, 1}, {0}, ["jump", "wave"])
+    >>> print(str(caught[0].message).partition(".")[0])
+    the held-out side of the split has no sample of: wave
+    """
     for side, missing in (("training", held_out - training), ("held-out", training - held_out)):
         if missing:
             listed = ", ".join(str(k if names is None else names[k]) for k in sorted(missing))
