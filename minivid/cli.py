@@ -57,12 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
+    command = typer.main.get_command(app)
     try:
-        return typer.main.get_command(app).main(arguments, prog_name="minivid", standalone_mode=False) or 0
+        with command.make_context("minivid", arguments) as context:
+            command.invoke(context)
+        return 0
     except typer.Exit as exit_:
         return exit_.exit_code
-    except (KeyboardInterrupt, typer.Abort) as error:
-        interrupt = error.__cause__ or error  # typer makes an Abort of a KeyboardInterrupt
+    except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
         return 1
     except Exception as error:  # the last line of defence: a user gets one line, --debug gets the traceback
@@ -72,7 +74,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         else:
-            print(f"error: {error or type(error).__name__}", file=sys.stderr)
+            print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
 
 

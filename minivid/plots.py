@@ -523,7 +523,7 @@ def gradient_norms(norms: Mapping[str, np.ndarray], path: str | os.PathLike) -> 
     Parameters
     ----------
     norms : dict of str to (T,) array
-        Norms ``|dL/dh_t|`` for t = 1..T, by the name of the network. Zeros are left out.
+        Norms ``|dL/dh_t|`` for t = 1..T, by the name of the network or state. Zeros are left out.
     path : path
         Of the PNG file.
 
@@ -560,11 +560,12 @@ def _gradient_norms_figure(norms) -> "Figure":
     axes.set_yscale("log")
     for (name, values), color in zip(norms.items(), LINES, strict=False):
         axes.plot(np.arange(1, len(values) + 1), np.where(values > 0, values, np.nan), color=color, label=name)
+    axes.minorticks_off()
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
     axes.set_xlabel("time step t")
-    axes.set_title("norm of the gradient of the loss with respect to the state h at step t")
+    axes.set_title("norm of the gradient of the loss with respect to the state at step t")
     axes.legend(loc="lower right", frameon=False, labelcolor="linecolor", handlelength=1.2, fontsize=10)
     return figure
 

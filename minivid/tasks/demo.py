@@ -26,7 +26,7 @@ from minivid.video import ClipSequence, read_clip, write_clip, write_moving_shap
 
 __all__ = ["SingleFrames", "run_demo"]
 
-CLIPS_PER_CLASS = 120
+CLIPS_PER_CLASS = 180
 DATA_SEED = 0  # the data set stays the same; the seed of a run decides weights, split and order
 SETTINGS = Settings(height=32, width=32, epochs=12, batch_size=16, learning_rate=4e-3, validation_split=0.25)
 SINGLE_FRAME_EPOCHS = 6

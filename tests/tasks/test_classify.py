@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 import minivid
-from minivid.callbacks import LambdaCallback, ModelCheckpoint
+from minivid.callbacks import ModelCheckpoint
 from minivid.cli import main
 from minivid.models import load_model
 from minivid.tasks import classify
 from minivid.tasks.classify import MODEL_SIZES, Settings, build_classifier, load_run, open_clips
-from minivid.video import VideoWarning, clips_from_directory, read_clip, write_clip
+from minivid.video import clips_from_directory, read_clip
 
 CLASSES = ["down", "jump", "left", "right", "still", "up"]
 FILES = {
@@ -27,6 +27,11 @@ FILES = {
 
 def json_of(path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def history_of(run):
+    with (run / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def copy_of(folder, tmp_path):
@@ -95,11 +100,10 @@ def test_train_writes_a_run(train, tmp_path, capsys):
     assert metrics["clips"] == 6  # round(0.4 · 3) of each of six classes
     assert [entry["class"] for entry in metrics["per_class"]] == CLASSES
     assert metrics["accuracy"] == pytest.approx(np.trace(metrics["confusion"]) / 6)
-    with (run / "history.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 2
-    assert rows[0].keys() >= {"loss", "accuracy", "val_loss", "val_accuracy"}
-    assert float(rows[1]["val_loss"]) == pytest.approx(metrics["loss"], rel=1e-4)  # of the last epoch, not the best
+    history = history_of(run)
+    assert len(history) == 2
+    assert history[0].keys() >= {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert history[1]["val_loss"] == pytest.approx(metrics["loss"], rel=1e-4)  # of the last epoch, not the best
     assert json_of(run / "config.json")["class_names"] == CLASSES
     for picture in run.glob("*.png"):
         with Image.open(picture) as image:
@@ -197,24 +201,15 @@ def test_options_reach_the_clips(shapes):
 
 
 def interrupt_in(monkeypatch, epoch):
-    """Press Ctrl-C in the middle of an epoch."""
+    """Press Ctrl-C at the beginning of an epoch, counted from 0."""
 
-    def callbacks(path):
-        press = LambdaCallback(
-            on_epoch_begin=lambda number, logs: (_ for _ in ()).throw(KeyboardInterrupt),
-        )
-        checkpoint = ModelCheckpoint(path)
-        begin = checkpoint.on_epoch_begin
-
-        def on_epoch_begin(number, logs=None):
+    class Checkpoint(ModelCheckpoint):
+        def on_epoch_begin(self, number, logs=None):
+            super().on_epoch_begin(number, logs)
             if number == epoch:
-                press.on_epoch_begin(number, logs)
-            begin(number, logs)
+                raise KeyboardInterrupt
 
-        checkpoint.on_epoch_begin = on_epoch_begin
-        return checkpoint
-
-    monkeypatch.setattr(classify, "ModelCheckpoint", callbacks)
+    monkeypatch.setattr(classify, "ModelCheckpoint", Checkpoint)
 
 
 def test_interrupted_run_keeps_the_last_complete_epoch(train, shapes, tmp_path, monkeypatch, capsys):
@@ -224,10 +219,10 @@ def test_interrupted_run_keeps_the_last_complete_epoch(train, shapes, tmp_path, 
     error = capsys.readouterr().err
     assert error.splitlines()[-1] == f"interrupted; {run / 'model.safetensors'} holds the last complete epoch"
     assert "Traceback" not in error
-    assert len((run / "history.csv").read_text().splitlines()) == 1 + 2
+    assert len(history_of(run)) == 2
     assert not (run / "metrics.json").exists()
     assert main(["evaluate", str(run), str(shapes), "--held-out"]) == 0
-    val_loss = float(list(csv.DictReader((run / "history.csv").open(newline="")))[-1]["val_loss"])
+    val_loss = history_of(run)[-1]["val_loss"]
     assert json_of(run / "evaluation" / "metrics.json")["loss"] == pytest.approx(val_loss, rel=1e-4)
 
 
@@ -387,7 +382,6 @@ def test_real_clips(data_dir, tmp_path, capsys):
     assert main(["train", str(clips), "--out", str(run), *options.split(), *groups]) == 0
     metrics = json_of(run / "metrics.json")
     assert metrics["clips"] == 30
-    with (run / "history.csv").open(newline="") as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    losses = [epoch["loss"] for epoch in history_of(run)]
     assert losses[-1] < 0.8 * losses[0]
     assert metrics["accuracy"] > 1 / 6
