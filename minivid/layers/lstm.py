@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minivid.initializers import Initializer
 from minivid.layers.base import Shape
 from minivid.layers.recurrent import RecurrentLayer
 from minivid.ops.lstm import lstm_backward, lstm_forward
@@ -16,12 +17,14 @@ class LSTM(RecurrentLayer):
     ----------
     units : int
         U, the size of the hidden and of the cell state.
-    return_sequences, return_state, go_backwards, stateful : bool
+    return_sequences, return_state, go_backwards, stateful, use_bias : bool
         See `RecurrentLayer`; the states are h and c.
     unit_forget_bias : bool
         Start the forget gate's bias at one, so that a new layer remembers (Jozefowicz et al. 2015).
-    **recurrent
-        Everything else that `RecurrentLayer` takes.
+    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
+        How the weights start.
+    **layer
+        ``input_shape`` (T, D), ``name``, ``dtype``, ``trainable``: see `Layer`.
 
     Attributes
     ----------
@@ -47,8 +50,32 @@ class LSTM(RecurrentLayer):
     gates = 4
     state_names = ("h", "c")
 
-    def __init__(self, units: int, *args, unit_forget_bias: bool = True, **recurrent):
-        super().__init__(units, *args, **recurrent)
+    def __init__(
+        self,
+        units: int,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        use_bias: bool = True,
+        unit_forget_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        recurrent_initializer: str | Initializer = "orthogonal",
+        bias_initializer: str | Initializer = "zeros",
+        **layer,
+    ):
+        super().__init__(
+            units,
+            return_sequences,
+            return_state,
+            go_backwards,
+            stateful,
+            use_bias,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            **layer,
+        )
         self.unit_forget_bias = unit_forget_bias
 
     def create_weights(self, input_shape: Shape) -> None:
