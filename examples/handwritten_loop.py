@@ -1,7 +1,7 @@
 """Training by hand: what `model.fit` does, written out as forward, loss, backward and step.
 
-Run it as a script, or cell by cell in an editor that knows ``# %%``. It draws its own clips, takes about a minute on two
-cores, and writes its pictures into ``minivid_examples/handwritten_loop/``.
+Run it as a script, or cell by cell in an editor that knows ``# %%``. It draws its own clips, takes about a minute on
+two cores, and writes its pictures into ``minivid_examples/handwritten_loop/``.
 """
 
 # %%
@@ -31,8 +31,8 @@ minivid.set_seed(0)
 
 # %% [markdown]
 # ## Data
-# Clips of a shape that moves left, right, up or down, stands still or jumps. The class is *how* it moves; a single frame
-# says nothing about it. The pixels become float32 from 0 to 1. Every fourth clip or so is kept for testing.
+# Clips of a shape that moves left, right, up or down, stands still or jumps. The class is *how* it moves; a single
+# frame says nothing about it. The pixels become float32 from 0 to 1. A quarter of the clips is kept for testing.
 
 # %%
 x, y = moving_shapes(clips=clips, frames=frames, size=size, seed=0)
@@ -69,8 +69,8 @@ model.summary()
 
 # %% [markdown]
 # ## The loop
-# For each batch: run forward, measure the loss, set the gradients to zero (`backward` adds to them), run backward from the
-# gradient of the loss with respect to the logits, and let the optimizer change the weights. Nothing else is needed.
+# For each batch: run forward, measure the loss, set the gradients to zero (`backward` adds to them), run backward from
+# the gradient of the loss with respect to the logits, and let the optimizer change the weights. That is all.
 
 # %%
 loss = SparseCategoricalCrossentropy(from_logits=True)

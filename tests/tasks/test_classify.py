@@ -384,4 +384,4 @@ def test_real_clips(data_dir, tmp_path, capsys):
     assert metrics["clips"] == 30
     losses = [epoch["loss"] for epoch in history_of(run)]
     assert losses[-1] < 0.8 * losses[0]
-    assert metrics["accuracy"] > 1 / 6
+    assert metrics["accuracy"] > 0.25  # chance is 1/6
