@@ -31,8 +31,8 @@ def scene(side: int) -> np.ndarray:
     """Draw shapes on a dark ground, (side, side)."""
     rows, columns = np.mgrid[0 : 1 : side * 1j, 0 : 1 : side * 1j]
     image = np.full((side, side), 0.15)
-    image[np.hypot(rows - 0.3, columns - 0.3) < 0.2] = 0.9
-    square = (np.abs(rows - 0.68) < 0.18) & (np.abs(columns - 0.32) < 0.18)
+    image[np.hypot(rows - 0.27, columns - 0.3) < 0.19] = 0.9
+    square = (np.abs(rows - 0.72) < 0.17) & (np.abs(columns - 0.32) < 0.17)
     image[square] = 0.3 + 0.6 * columns[square]
     image[np.abs(rows + 2 * columns - 1.95) < 0.12] = 0.6
     return image
@@ -77,8 +77,8 @@ print("kernels:", w.shape, "feature maps:", y.shape)
 
 # %% [markdown]
 # One bank of filters computes all five feature maps at once. Below each kernel is its map, blue where the sum is
-# positive, orange where it is negative, white at zero. The map is two pixels smaller than the image: with
-# `padding="valid"` the kernel must lie wholly inside.
+# positive, orange where it is negative, white at zero; the last two are brightness again, and grey. A map is two pixels
+# smaller than the image: with `padding="valid"` the kernel must lie wholly inside.
 
 # %%
 maps = dict(zip(kernels, np.moveaxis(y[0], 2, 0), strict=True))

@@ -94,8 +94,16 @@ class RecurrentLayer(Layer):
                 "; a clip is (batch, time, height, width, channels): turn each frame into features first, "
                 f"TimeDistributed(Conv2D(...)), ..., TimeDistributed(Flatten()), then {name}"
             )
+        if len(input_shape) == 4:
+            message += (
+                "; single images have no order in time: read clips with minivid.video.clips_from_directory, and wrap "
+                "the CNN in TimeDistributed"
+            )
         if len(input_shape) == 2:
-            message += "; if a recurrent layer comes before it, set return_sequences=True on that layer"
+            message += (
+                "; if a recurrent layer comes before it, set return_sequences=True on that layer; if a CNN does, wrap "
+                "its layers in TimeDistributed"
+            )
         raise ValueError(message)
 
     def create_weights(self, input_shape: Shape) -> None:

@@ -55,7 +55,16 @@ class TimeDistributed(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 3:
             raise ValueError(f"layer {self.name!r}: TimeDistributed takes (batch, time, ...), got shape {input_shape}")
-        inner = self.layer.compute_output_shape((None, *input_shape[2:]))
+        try:
+            inner = self.layer.compute_output_shape((None, *input_shape[2:]))
+        except ValueError as error:
+            if len(input_shape) != 4:
+                raise
+            raise ValueError(
+                f"layer {self.name!r}: TimeDistributed({type(self.layer).__name__}) takes clips (batch, time, height, "
+                f"width, channels), got shape {input_shape}; single images have no order in time: read clips with "
+                "minivid.video.clips_from_directory"
+            ) from error
         return (None, input_shape[1], *inner[1:])
 
     def build(self, input_shape: Shape) -> None:

@@ -387,7 +387,7 @@ def predict_run(
         if annotate is not None:
             lines = [f"{class_names[best[0]]} {probabilities[best[0]]:.0%}"]
             copy = _free_path(Path(annotate), f"{Path(path).stem}_predicted", annotated)
-            write_clip(copy, plots.annotate_clip(frames, lines))
+            write_clip(copy, plots.annotate_clip(frames, lines, confidence=float(probabilities[best[0]])))
     return unreadable == 0
 
 

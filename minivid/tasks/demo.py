@@ -162,7 +162,7 @@ def _draw_gates(model: Sequential, clips, path: Path) -> None:
     predicted = clips.class_names[int(model.predict(x)[0].argmax())]
     lstm = next(layer for layer in model.layers if isinstance(layer, LSTM))
     truth = clips.class_names[clips.labels[0]]
-    plots.lstm_gates(lstm.gate_activations[0], x[0], path, title=f"moves {truth}, predicted {predicted}")
+    plots.lstm_gates(lstm.gate_activations[0], x[0], path, title=f"truth: {truth}, predicted: {predicted}")
 
 
 def _annotate(model: Sequential, clips, settings: Settings, folder: Path) -> None:
@@ -174,7 +174,9 @@ def _annotate(model: Sequential, clips, settings: Settings, folder: Path) -> Non
         probabilities = model.predict(frames[None].astype(np.float32) / 255)[0]
         best, truth = int(probabilities.argmax()), clips.class_names[clips.labels[k]]
         lines = [f"{clips.class_names[best]} {probabilities[best]:.0%}", f"truth: {truth}"]
-        annotated = plots.annotate_clip(frames, lines, good=clips.class_names[best] == truth)
+        annotated = plots.annotate_clip(
+            frames, lines, good=clips.class_names[best] == truth, confidence=float(probabilities[best])
+        )
         for suffix in (".mp4", ".gif"):
             write_clip((folder / clips.paths[k].stem).with_suffix(suffix), annotated)
 

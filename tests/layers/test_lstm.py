@@ -60,3 +60,10 @@ def test_known_answer():
 def test_arguments_of_keras_that_are_missing():
     with pytest.raises(TypeError, match="LSTM has no argument 'recurrent_dropout'"):
         LSTM(3, recurrent_dropout=0.2)
+
+
+def test_images_and_rows_are_no_sequences():
+    with pytest.raises(ValueError, match="single images have no order in time: read clips"):
+        LSTM(3)(np.zeros((2, 8, 8, 3)))
+    with pytest.raises(ValueError, match="if a CNN does, wrap its layers in TimeDistributed"):
+        LSTM(3)(np.zeros((2, 8)))

@@ -138,3 +138,15 @@ def test_errors():
 def test_a_recurrent_layer_for_every_window():
     # sequences of sequences: (N, T, t, D) -> (N, T, U)
     check_layer_gradients(lambda **o: TimeDistributed(LSTM(3), **o), (2, 3, 4, 2))
+
+
+def test_single_images_are_no_clips():
+    with pytest.raises(
+        ValueError, match=r"takes clips \(batch, time.*got shape \(2, 32, 32, 3\).*clips_from_directory"
+    ):
+        TimeDistributed(Conv2D(4, 3))(np.zeros((2, 32, 32, 3)))
+
+
+def test_a_mistake_inside_a_clip_keeps_its_own_message():
+    with pytest.raises(ValueError, match="window of 5x5"):
+        TimeDistributed(Conv2D(4, 5))(np.zeros((2, 3, 4, 4, 3)))
