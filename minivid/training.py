@@ -119,6 +119,9 @@ class Trainable:
             `fit` if there is none. ``model.history`` has the figures so far.
         """
         self._check_compiled("fit()")
+        for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
+            if not hasattr(value, "__index__"):
+                raise ValueError(f"{name} must be a whole number of epochs, got {value!r}")
         train, validation = self._training_data(
             x, y, batch_size, validation_split, validation_data, shuffle, sample_weight, lengths, stratify, groups
         )

@@ -934,3 +934,11 @@ def test_the_blocks_of_the_documentation_run(capsys):
     for block in blocks:
         exec(compile(block, "docs/training.md", "exec"), names)
     assert "['accuracy', 'loss', 'val_accuracy', 'val_loss']" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epochs", [1.5, "3"])
+def test_epochs_are_whole_numbers(epochs):
+    model = Sequential([Dense(1, input_shape=(2,))])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="epochs must be a whole number of epochs, got"):
+        model.fit(np.zeros((4, 2)), np.zeros((4, 1)), epochs=epochs, verbose=0)

@@ -231,6 +231,11 @@ class Layer:
         """Other sizes than at `build` are fine, unless they were declared or the weights depend on them."""
         if shape[1:] == self.input_shape[1:]:
             return
+        if len(shape) == len(self.input_shape) - 1 and _fits((1, *shape), self.input_shape):
+            raise ValueError(
+                f"layer {self.name!r} takes a batch {self.input_shape}, got one sample {shape}: "
+                "add the batch axis, x[None]"
+            )
         self.compute_output_shape((None, *shape[1:]))  # raises the layer's own message if it has one
         if len(shape) != len(self.input_shape) or (self.params and shape[-1] != self.input_shape[-1]):
             raise ValueError(f"layer {self.name!r} was built for inputs of shape {self.input_shape}, got {shape}")
@@ -339,6 +344,8 @@ class Layer:
 def as_batch(x, taker: str):
     """Return ``x`` as an array; raise if it is no batch of numbers."""
     x = x if hasattr(x, "dtype") else np.asarray(x)
+    if isinstance(x, Layer):
+        raise TypeError(f"{taker} takes an array, got the layer {x.name!r}; layers are joined by Sequential([...])")
     if x.dtype.kind not in "fiub" or x.dtype.itemsize > 8:
         raise TypeError(
             f"{taker} takes an array of numbers, got dtype {x.dtype}"

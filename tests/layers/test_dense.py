@@ -112,3 +112,17 @@ def test_input_shape_must_be_a_tuple():
 def test_bad_names(name):
     with pytest.raises(ValueError, match="name of a layer"):
         Dense(3, name=name)
+
+
+def test_one_sample_is_no_batch():
+    layer = Dense(2)
+    layer.build((None, 5))
+    with pytest.raises(
+        ValueError, match=r"takes a batch \(None, 5\), got one sample \(5,\): add the batch axis, x\[None\]"
+    ):
+        layer(np.zeros(5))
+
+
+def test_a_layer_is_no_input():
+    with pytest.raises(TypeError, match=r"takes an array, got the layer 'dense'; layers are joined by Sequential"):
+        Dense(2)(Dense(3))
