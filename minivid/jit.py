@@ -68,7 +68,7 @@ def _usable(folder: Path) -> Path | None:
 def _hash_of_sources() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     package = Path(__file__).parent
-    for source in [Path(__file__), *sorted((package / "ops").rglob("*.py"))]:
+    for source in [Path(__file__), package / "simd.py", *sorted((package / "ops").rglob("*.py"))]:
         digest.update(str(source.relative_to(package)).encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
