@@ -9,6 +9,7 @@ narrower, LLVM splits the vectors and the code stays the same.
     x, y = load(a, i), load(b, i)                 a.flat[i : i + V] with V = width(a), and b's
     store(c, i, x * 2 + y)                        arithmetic is written as on numbers
     store(c, i, where(x < y, x, y))               comparisons give masks
+    store_part(c, i, tanh(x), size - i)           no more than is left of c
 
 A `Tile` is a block of vectors, rows x columns of them, as one value: the sums of the inner loop of a matrix product.
 
@@ -21,13 +22,19 @@ Numba's type inference, to learn the type of the result, and once to generate co
 start of a C-contiguous array, and nothing is checked: the callers' entry points do that.
 """
 
+import math
 import operator
+from decimal import Decimal, localcontext
+from typing import NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
+
+from minivid.jit import compiled
 
 __all__ = [
     "BYTES",
@@ -36,15 +43,28 @@ __all__ = [
     "Tile",
     "Vector",
     "add_outer",
+    "add_outer_part",
     "entries",
+    "exp",
     "fma",
     "full",
     "load",
+    "load_as",
+    "load_part",
+    "prefetch",
+    "sigmoid",
     "splat",
+    "sqrt",
     "store",
+    "store_as",
+    "store_part",
+    "tanh",
     "tile_full",
     "tile_load",
+    "tile_load_part",
+    "tile_load_transposed",
     "tile_repeat",
+    "tile_scatter",
     "tile_store",
     "where",
     "width",
@@ -59,6 +79,10 @@ def _machine() -> tuple[int, int]:
 
 #: Bytes of a vector, and the vector registers that a kernel may count on.
 BYTES, REGISTERS = _machine()
+
+
+#: Bytes that memory and caches hand over at a time.
+CACHE_LINE = 64
 
 
 class Vector(types.Type):
@@ -180,6 +204,59 @@ def store(typing_context, array, offset, vector):
 
 
 @intrinsic
+def load_part(typing_context, array, offset, count):
+    """Return ``array.flat[offset : offset + count]`` and zeros as a vector; ``count`` may be more than fits."""
+    vector = Vector(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        address = _address(context, builder, array, *arguments[:2], context.get_value_type(vector))
+        result = cgutils.alloca_once(builder, address.type.pointee)
+        with builder.if_else(_all_of_it(builder, arguments[2], vector), likely=True) as (whole, part):
+            with whole:
+                builder.store(_load(builder, address, vector), result)
+            with part:
+                mask = _first(builder, arguments[2], vector)
+                builder.store(_load_part(builder, address, vector, mask), result)
+        return builder.load(result)
+
+    return vector(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_part(typing_context, array, offset, vector, count):
+    """Write the first ``count`` elements of a vector, all of them if there are no more, to ``array.flat[offset:]``."""
+
+    def generate(context, builder, signature, arguments):
+        address = _address(context, builder, array, *arguments[:2], context.get_value_type(vector))
+        with builder.if_else(_all_of_it(builder, arguments[3], vector), likely=True) as (whole, part):
+            with whole:
+                _store(builder, arguments[2], address, vector)
+            with part:
+                _store(builder, arguments[2], address, vector, _first(builder, arguments[3], vector))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), generate
+
+
+@intrinsic
+def prefetch(typing_context, array, offset, count):
+    """Ask for ``array.flat[offset : offset + count]`` in the cache, without waiting: it will be needed soon."""
+
+    def generate(context, builder, signature, arguments):
+        array_value, offset_value, count_value = arguments
+        step = context.get_constant(types.intp, CACHE_LINE * 8 // array.dtype.bitwidth)
+        stop = builder.add(offset_value, count_value)
+        with cgutils.for_range_slice(builder, offset_value, stop, step, inc=True) as (at, _):
+            address = _address(context, builder, array, array_value, at, ir.IntType(8))
+            kind = ir.FunctionType(ir.VoidType(), [address.type, *[ir.IntType(32)] * 3])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [address, _index(0), _index(3), _index(1)])  # to read, keep it near, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp), generate
+
+
+@intrinsic
 def splat(typing_context, array, offset):
     """Return a vector whose every element is ``array.flat[offset]``."""
     vector = Vector(array.dtype)
@@ -224,6 +301,66 @@ def where(typing_context, mask, a, b):
     return a(mask, a, a), generate
 
 
+@intrinsic
+def magnitude(typing_context, v):
+    """Return the vector of the absolute values."""
+
+    def generate(context, builder, signature, arguments):
+        return _llvm_function(builder, "fabs", *arguments)
+
+    return v(v), generate
+
+
+@intrinsic
+def with_sign(typing_context, v, sign):
+    """Return the vector with the magnitudes of ``v`` and the signs of ``sign``."""
+
+    def generate(context, builder, signature, arguments):
+        return _llvm_function(builder, "copysign", *arguments)
+
+    return v(v, v), generate
+
+
+@intrinsic
+def to_bits(typing_context, v):
+    """Return the vector of integers that have the same bits as the floating-point numbers of ``v``."""
+    bits = Vector(types.Integer.from_bitwidth(v.element.bitwidth), v.width)
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(bits))
+
+    return bits(v), generate
+
+
+@intrinsic
+def from_bits(typing_context, bits, like):
+    """Return the vector of the type of ``like`` that has the same bits as the integers of ``bits``."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(like))
+
+    return like(bits, like), generate
+
+
+@intrinsic
+def horner(typing_context, x, coefficients):
+    """Return the vector ``c[0] + c[1]·x + c[2]·x² + ...`` for a tuple c of numbers."""
+
+    def generate(context, builder, signature, arguments):
+        x_value, numbers = arguments
+        llvm_vector = context.get_value_type(x)
+        terms = []
+        for k, kind in enumerate(coefficients):
+            number = context.cast(builder, builder.extract_value(numbers, k), kind, x.element)
+            terms.append(_everywhere(builder, number, llvm_vector))
+        total = terms.pop()
+        while terms:
+            total = _fma(builder, total, x_value, terms.pop())
+        return total
+
+    return x(x, coefficients), generate
+
+
 def _operator(function, instruction: str, result=None) -> None:
     """Define an operator between two vectors (or two masks), or a vector and a number."""
 
@@ -260,6 +397,8 @@ def _instruction(builder, name: str, kind, a, b):
 for _function, _name in [(operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul")]:
     _operator(_function, _name)
 _operator(operator.truediv, "div")
+_operator(operator.lshift, "shl")
+_operator(operator.rshift, "ashr")
 _operator(operator.and_, "and_")
 _operator(operator.or_, "or_")
 for _function, _name in [
@@ -271,6 +410,169 @@ for _function, _name in [
     (operator.ge, ">="),
 ]:
     _operator(_function, _name, result=lambda vector: Mask(vector.width))
+
+
+# --- exp, sigmoid, tanh --------------------------------------------------------------------------------------------
+#
+#     eˣ = 2ⁿ · (1 + q(r))      n = x / ln 2, rounded to a whole number;  r = x − n · ln 2,  |r| ≤ ln 2 / 2
+#     q(r) = eʳ − 1 = r + r²/2! + r³/3! + ...                             (Taylor)
+#
+# r is the difference of two nearly equal numbers, so ln 2 is taken in two parts, high + low, together twice as long
+# as a number. The product n · high is not rounded inside the fma, and its difference from x fits into a number.
+# docs/simd.md explains all this slowly.
+
+
+class _Format(NamedTuple):
+    """What exp needs to know of a floating-point format; every number follows from the format."""
+
+    mantissa: int  # bits after the point
+    bias: int  # of the exponent, in bits
+    shift: float  # 1.5 · 2^mantissa: adding it rounds to a whole number, which ends up in the lowest bits
+    ln2_high: float
+    ln2_low: float
+    lowest: float  # e^lowest rounds to zero
+    highest: float  # e^highest overflows
+    one: float  # tanh of it, and of all above, rounds to one
+    taylor: tuple[float, ...]  # 1/2!, 1/3!, ...: the first term left out is below a fifth of a unit in the last place
+
+
+def _format(dtype, terms: int) -> _Format:
+    info = np.finfo(dtype)
+    high = float(dtype(math.log(2)))
+    with localcontext(prec=60):
+        low = float(Decimal(2).ln() - Decimal(high))
+    return _Format(
+        mantissa=info.nmant,
+        bias=info.maxexp - 1,
+        shift=1.5 * 2.0**info.nmant,
+        ln2_high=high,
+        ln2_low=low,
+        lowest=math.log(2) * (info.minexp - info.nmant) - 1,
+        highest=math.log(2) * info.maxexp + 1,
+        one=math.log(2) * (info.nmant + 5) / 2,
+        taylor=tuple(1 / math.factorial(k) for k in range(2, terms + 1)),
+    )
+
+
+_SINGLE, _DOUBLE = _format(np.float32, terms=7), _format(np.float64, terms=13)
+
+
+def _format_of(v):
+    """Return the format of the elements of a vector."""
+
+
+@overload(_format_of)
+def _overload_format_of(v):
+    if v.element == types.float32:
+        return lambda v: _SINGLE
+    return lambda v: _DOUBLE
+
+
+@compiled(parallel=False, forceinline=True)
+def _reduce(x):
+    """Return n as the lowest bits of a vector, and r: x = n · ln 2 + r."""
+    f = _format_of(x)
+    shifted = fma(x, full(x, 1 / f.ln2_high), full(x, f.shift))
+    n = shifted - f.shift
+    r = fma(n, full(x, -f.ln2_high), x)
+    return to_bits(shifted) - to_bits(full(x, f.shift)), fma(n, full(x, -f.ln2_low), r)
+
+
+@compiled(parallel=False, forceinline=True)
+def _exp_minus_1(r):
+    """Return eʳ − 1 for |r| ≤ ln 2 / 2."""
+    return fma(r * r, horner(r, _format_of(r).taylor), r)
+
+
+@compiled(parallel=False, forceinline=True)
+def _power_of_2(n, like):
+    """Return 2ⁿ for whole n in the range of normal numbers: n is the exponent, and the mantissa is zero."""
+    f = _format_of(like)
+    return from_bits((n + f.bias) << f.mantissa, like)
+
+
+@compiled(parallel=False, forceinline=True)
+def exp(x):
+    """Return eˣ of a vector.
+
+    The error is below 1.1 units in the last place (tests/test_simd.py).
+    Infinities, NaN and results too small for full precision (denormal) are right.
+    """
+    f = _format_of(x)
+    x = where(x > f.highest, full(x, f.highest), x)  # NaN stays
+    x = where(x < f.lowest, full(x, f.lowest), x)
+    n, r = _reduce(x)
+    half = n >> 1  # 2ⁿ itself may be too large or too small for a number where the result is not
+    return (1 + _exp_minus_1(r)) * _power_of_2(half, x) * _power_of_2(n - half, x)
+
+
+@compiled(parallel=False, forceinline=True)
+def sigmoid(x):
+    """Return 1 / (1 + e⁻ˣ) of a vector.
+
+    The error is below 2.5 units in the last place (tests/test_simd.py).
+    Infinities, NaN and results too small for full precision (denormal) are right.
+    """
+    e = exp(-1 * magnitude(x))  # at most 1
+    return where(x < 0, e, full(x, 1)) / (1 + e)  # times eˣ/eˣ where x < 0
+
+
+@compiled(parallel=False, forceinline=True)
+def tanh(x):
+    """Return tanh x = (e²ˣ − 1) / (e²ˣ + 1) of a vector.
+
+    The error is below 2.5 units in the last place (tests/test_simd.py).
+    Infinities, NaN, signed zeros and tiny numbers are right.
+    """
+    f = _format_of(x)
+    size = magnitude(x)
+    n, r = _reduce(2 * where(size > f.one, full(x, f.one), size))
+    scale = _power_of_2(n, x)
+    e = fma(scale, _exp_minus_1(r), scale - 1)  # e²ˣ − 1, which keeps its digits where x is small
+    return with_sign(e / (e + 2), x)
+
+
+@intrinsic
+def sqrt(typing_context, a):
+    """Return the square roots of a vector."""
+
+    def generate(context, builder, signature, arguments):
+        llvm_vector = arguments[0].type
+        name = f"llvm.sqrt.v{a.width}f{a.element.bitwidth}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(llvm_vector, [llvm_vector]), name)
+        return builder.call(function, arguments)
+
+    return a(a), generate
+
+
+# --- winning offsets: small integers in memory, vectors of floating-point numbers in registers ---------------------
+
+
+@intrinsic
+def load_as(typing_context, like, array, offset):
+    """Return ``array.flat[offset : offset + V]``, small non-negative integers, as a vector of the type of ``like``."""
+    narrow = Vector(array.dtype, like.width)
+
+    def generate(context, builder, signature, arguments):
+        _, array_value, offset_value = arguments
+        address = _address(context, builder, array, array_value, offset_value, context.get_value_type(narrow))
+        return builder.uitofp(_load(builder, address, narrow), context.get_value_type(like))
+
+    return like(like, array, types.intp), generate
+
+
+@intrinsic
+def store_as(typing_context, array, offset, vector):
+    """Write a vector of numbers that are small non-negative integers to an array of unsigned integers."""
+    narrow = Vector(array.dtype, vector.width)
+
+    def generate(context, builder, signature, arguments):
+        llvm_narrow = context.get_value_type(narrow)
+        address = _address(context, builder, array, *arguments[:2], llvm_narrow)
+        builder.store(builder.fptoui(arguments[2], llvm_narrow), address).align = narrow.element.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
 
 
 # --- tiles ---------------------------------------------------------------------------------------------------------
@@ -343,6 +645,66 @@ def tile_store(typing_context, array, offset, step, tile):
     return types.void(array, types.intp, types.intp, tile), generate
 
 
+@intrinsic(prefer_literal=True)
+def tile_load_part(typing_context, array, offset, step, rows, columns, count):
+    """Like `tile_load`, reading only the first ``count`` elements of each row: the rest count as zeros."""
+    tile = Tile(Vector(array.dtype), rows.literal_value, columns.literal_value)
+
+    def generate(context, builder, signature, arguments):
+        masks, vectors = _part_masks(builder, arguments[5], tile), []
+        for start in _row_starts(builder, *arguments[1:3], tile.rows):
+            vectors += _vectors(context, builder, array, arguments[0], start, tile, masks)
+        return _gather(context, builder, tile, vectors)
+
+    return tile(array, types.intp, types.intp, rows, columns, types.intp), generate
+
+
+@intrinsic
+def tile_scatter(typing_context, array, offsets, q, tile, count):
+    """Write the first ``count`` elements of row r of a tile to ``array.flat`` from ``offsets[r] + q`` on."""
+
+    def generate(context, builder, signature, arguments):
+        array_value, offset_tuple, q_value, tile_value, count_value = arguments
+        whole = builder.icmp_signed(
+            ">=", count_value, context.get_constant(types.intp, tile.columns * tile.vector.width)
+        )
+        part = _part_masks(builder, count_value, tile)
+        with builder.if_else(whole) as (all_of_it, some_of_it):
+            for side, masks in [(all_of_it, [None] * tile.columns), (some_of_it, part)]:
+                with side:
+                    for r in range(tile.rows):
+                        start = builder.add(builder.extract_value(offset_tuple, r), q_value)
+                        row = _address(context, builder, array, array_value, start, context.get_value_type(tile.vector))
+                        for c in range(tile.columns):
+                            value = builder.extract_value(tile_value, r * tile.columns + c)
+                            _store(builder, value, builder.gep(row, [_index(c)]), tile.vector, masks[c])
+        return context.get_dummy_value()
+
+    return types.void(array, offsets, types.intp, tile, types.intp), generate
+
+
+@intrinsic
+def tile_load_transposed(typing_context, array, offset, step):
+    """Return the transpose of V rows of V elements, row r beginning at ``array.flat[offset + r * step]``."""
+    tile = Tile(Vector(array.dtype), Vector(array.dtype).width, 1)
+    V = tile.rows
+
+    def generate(context, builder, signature, arguments):
+        starts = _row_starts(builder, *arguments[1:], V)
+        rows = [_vectors(context, builder, array, arguments[0], start, tile)[0] for start in starts]
+        # Swap bit by bit: an element's row and column exchange their bits of value 1, then those of value 2, ...
+        bit = 1
+        while bit < V:
+            for r in [r for r in range(V) if not r & bit]:
+                upper, lower = rows[r], rows[r | bit]
+                rows[r] = _picked(builder, upper, lower, [c if not c & bit else V + c - bit for c in range(V)])
+                rows[r | bit] = _picked(builder, upper, lower, [V + c if c & bit else c + bit for c in range(V)])
+            bit *= 2
+        return _gather(context, builder, tile, rows)
+
+    return tile(array, types.intp, types.intp), generate
+
+
 @intrinsic
 def add_outer(typing_context, tile, x, offsets, q, w, i):
     """Return ``tile[r,c] + x.flat[offsets[r] + q] * w.flat[i + cV : i + cV + V]`` for all rows r and columns c.
@@ -352,19 +714,23 @@ def add_outer(typing_context, tile, x, offsets, q, w, i):
 
     def generate(context, builder, signature, arguments):
         sums, x_array, offset_tuple, q_value, w_array, i_value = arguments
-        llvm_vector = context.get_value_type(tile.vector)
         w_row = _vectors(context, builder, w, w_array, i_value, tile)
-        for r in range(tile.rows):
-            offset = builder.add(builder.extract_value(offset_tuple, r), q_value)
-            element = builder.load(_address(context, builder, x, x_array, offset, llvm_vector.element))
-            x_splat = _everywhere(builder, element, llvm_vector)
-            for c in range(tile.columns):
-                at = r * tile.columns + c
-                total = _fma(builder, x_splat, w_row[c], builder.extract_value(sums, at))
-                sums = builder.insert_value(sums, total, at)
-        return sums
+        return _add_outer(context, builder, tile, sums, x, x_array, offset_tuple, q_value, w_row)
 
     return tile(tile, x, offsets, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def add_outer_part(typing_context, tile, x, offsets, q, w, i, count):
+    """Like `add_outer`, reading only ``count`` elements of w: the rest count as zeros."""
+
+    def generate(context, builder, signature, arguments):
+        sums, x_array, offset_tuple, q_value, w_array, i_value, count_value = arguments
+        masks = _part_masks(builder, count_value, tile)
+        w_row = _vectors(context, builder, w, w_array, i_value, tile, masks)
+        return _add_outer(context, builder, tile, sums, x, x_array, offset_tuple, q_value, w_row)
+
+    return tile(tile, x, offsets, types.intp, w, types.intp, types.intp), generate
 
 
 # --- the LLVM underneath -------------------------------------------------------------------------------------------
@@ -389,6 +755,11 @@ def _load(builder, address, vector: Vector):
     return value
 
 
+def _picked(builder, a, b, at: list[int]):
+    """Return the vector of the elements ``at`` of the vectors a and b, one after the other."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(at)), at))
+
+
 def _everywhere(builder, element, llvm_vector):
     undefined = ir.Constant(llvm_vector, ir.Undefined)
     first = builder.insert_element(undefined, element, _index(0))
@@ -397,16 +768,76 @@ def _everywhere(builder, element, llvm_vector):
 
 
 def _fma(builder, a, b, c):
-    bits = {"float": 32, "double": 64}[str(a.type.element)]
-    signature = ir.FunctionType(a.type, [a.type] * 3)
-    name = f"llvm.fma.v{a.type.count}f{bits}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
+    return _llvm_function(builder, "fma", a, b, c)
 
 
-def _vectors(context, builder, array, array_value, offset, tile: Tile) -> list:
-    """Load the vectors of one row of a tile."""
+def _llvm_function(builder, name: str, *vectors):
+    """Call one of the functions that LLVM has for vectors of floating-point numbers."""
+    kind = vectors[0].type
+    bits = {"float": 32, "double": 64}[str(kind.element)]
+    signature = ir.FunctionType(kind, [kind] * len(vectors))
+    function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.v{kind.count}f{bits}")
+    return builder.call(function, vectors)
+
+
+def _all_of_it(builder, count, vector: Vector):
+    return builder.icmp_signed(">=", count, ir.Constant(count.type, vector.width))
+
+
+def _first(builder, count, vector: Vector):
+    """Return a mask that is true for the first ``count`` elements."""
+    lanes = ir.VectorType(ir.IntType(64), vector.width)
+    return builder.icmp_signed("<", ir.Constant(lanes, list(range(vector.width))), _everywhere(builder, count, lanes))
+
+
+def _vectors(context, builder, array, array_value, offset, tile: Tile, masks: list | None = None) -> list:
+    """Load the vectors of one row of a tile; of those with a mask only where it is true."""
     address = _address(context, builder, array, array_value, offset, context.get_value_type(tile.vector))
-    return [_load(builder, builder.gep(address, [_index(c)]), tile.vector) for c in range(tile.columns)]
+    addresses = [builder.gep(address, [_index(c)]) for c in range(tile.columns)]
+    if masks is None:
+        return [_load(builder, a, tile.vector) for a in addresses]
+    return [_load_part(builder, a, tile.vector, mask) for a, mask in zip(addresses, masks, strict=True)]
+
+
+def _add_outer(context, builder, tile: Tile, sums, x, x_array, offsets, q, w_row: list):
+    llvm_vector = context.get_value_type(tile.vector)
+    for r in range(tile.rows):
+        offset = builder.add(builder.extract_value(offsets, r), q)
+        element = builder.load(_address(context, builder, x, x_array, offset, llvm_vector.element))
+        x_splat = _everywhere(builder, element, llvm_vector)
+        for c in range(tile.columns):
+            at = r * tile.columns + c
+            total = _fma(builder, x_splat, w_row[c], builder.extract_value(sums, at))
+            sums = builder.insert_value(sums, total, at)
+    return sums
+
+
+def _part_masks(builder, count, tile: Tile) -> list:
+    """Return a mask for each column of a tile: true for the first ``count`` elements of the row."""
+    lanes = ir.VectorType(ir.IntType(64), tile.vector.width)
+    limit = _everywhere(builder, count, lanes)
+    first = [range(c * tile.vector.width, (c + 1) * tile.vector.width) for c in range(tile.columns)]
+    return [builder.icmp_signed("<", ir.Constant(lanes, list(elements)), limit) for elements in first]
+
+
+def _load_part(builder, address, vector: Vector, mask):
+    kind, bits = address.type.pointee, vector.element.bitwidth
+    signature = ir.FunctionType(kind, [address.type, ir.IntType(32), mask.type, kind])
+    name = f"llvm.masked.load.v{vector.width}f{bits}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    zeros = ir.Constant(kind, [0.0] * vector.width)
+    return builder.call(function, [address, _index(bits // 8), mask, zeros])
+
+
+def _store(builder, value, address, vector: Vector, mask=None) -> None:
+    bits = vector.element.bitwidth
+    if mask is None:
+        builder.store(value, address).align = bits // 8
+        return
+    signature = ir.FunctionType(ir.VoidType(), [value.type, address.type, ir.IntType(32), mask.type])
+    name = f"llvm.masked.store.v{vector.width}f{bits}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    builder.call(function, [value, address, _index(bits // 8), mask])
 
 
 def _row_starts(builder, offset, step, rows: int) -> list:

@@ -7,11 +7,19 @@ from minivid.simd import (
     REGISTERS,
     add_outer,
     entries,
+    exp,
     fma,
     full,
     load,
+    load_as,
+    load_part,
+    sigmoid,
     splat,
+    sqrt,
     store,
+    store_as,
+    store_part,
+    tanh,
     tile_full,
     tile_load,
     tile_repeat,
@@ -155,3 +163,164 @@ def test_tile_sums_outer_products_row_by_row(dtype):
     copied = y[1 + 3 * (2 * V + 1) :][: 6 * V]
     np.testing.assert_array_equal(copied.reshape(3, 2 * V), expected)
     np.testing.assert_array_equal(y[-2 * V :], np.full(2 * V, 5))
+
+
+@compiled(parallel=False)
+def doubled(like, x, y, offset):
+    small = load_as(full(like, 0.0), x, offset)
+    store_as(y, offset, small * 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("small", [np.uint8, np.uint16])
+def test_small_integers_as_vectors_of_numbers(dtype, small):
+    V = vector_of(dtype)
+    x, y = np.arange(V + 5, dtype=small) + small(120 - V), np.zeros(V + 5, small)
+    doubled(np.zeros(1, dtype), x, y, 3)
+    np.testing.assert_array_equal(y, [0] * 3 + [2 * n for n in x[3 : V + 3]] + [0] * 2)
+
+
+@compiled(parallel=False)
+def copy_part(a, out, offset, count):
+    store_part(out, offset, load_part(a, offset, count) + 1, count)
+    store_part(out, 40, load_part(a, offset, count), 40)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [0, 1, 3, 99])
+def test_a_part_of_a_vector_touches_no_more(dtype, count):
+    V = vector_of(dtype)
+    used = min(count, V)
+    a = whole_numbers(0, 80, dtype)
+    out = np.full(80, 77, dtype)
+    copy_part(a, out, 2, count)
+    np.testing.assert_array_equal(out[:40], np.concatenate([[77] * 2, a[2 : 2 + used] + 1, [77] * (38 - used)]))
+    np.testing.assert_array_equal(out[40 : 40 + V], np.concatenate([a[2 : 2 + used], np.zeros(V - used)]))
+    np.testing.assert_array_equal(out[40 + V :], 77)
+
+
+# exp, sigmoid, tanh: against NumPy in a wider type, in units of the last place (ulp) of the right answer
+
+
+@compiled(parallel=False)
+def exp_of(x, y):
+    for i in range(0, x.size, width(x)):
+        store_part(y, i, exp(load_part(x, i, x.size - i)), x.size - i)
+
+
+@compiled(parallel=False)
+def sigmoid_of(x, y):
+    for i in range(0, x.size, width(x)):
+        store_part(y, i, sigmoid(load_part(x, i, x.size - i)), x.size - i)
+
+
+@compiled(parallel=False)
+def tanh_of(x, y):
+    for i in range(0, x.size, width(x)):
+        store_part(y, i, tanh(load_part(x, i, x.size - i)), x.size - i)
+
+
+def wide_sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+FUNCTIONS = {"exp": (exp_of, np.exp), "sigmoid": (sigmoid_of, wide_sigmoid), "tanh": (tanh_of, np.tanh)}
+BOUNDS = {
+    ("exp", np.float32): 1.1,
+    ("sigmoid", np.float32): 2.5,
+    ("tanh", np.float32): 2.5,
+    ("exp", np.float64): 1.1,
+    ("sigmoid", np.float64): 2.5,
+    ("tanh", np.float64): 2.5,
+}
+WIDER = {np.float32: np.float64, np.float64: np.longdouble}
+
+
+def numbers_of(dtype):
+    """Numbers of every exponent and both signs: evenly spaced bit patterns, infinities and NaN among them."""
+    if dtype == np.float32:
+        return np.arange(0, 2**32, 1009, dtype=np.uint32).view(np.float32)
+    return np.arange(0, 2**64 - 2**46, 2**45 + 12_345, dtype=np.uint64).view(np.float64)
+
+
+def units_in_the_last_place(y, wide, dtype):
+    """Distance of y from the right answers in units of their last place; zero where both are infinite or NaN."""
+    right = wide.astype(dtype)  # rounded, with denormals and infinities where they belong
+    off = np.abs(y - wide) / np.spacing(np.abs(right))
+    return np.where((y == right) | (np.isnan(y) & np.isnan(right)), np.minimum(off, 0.5), off)
+
+
+@pytest.mark.parametrize(("name", "dtype"), BOUNDS)
+def test_functions_are_right_to_a_few_units_in_the_last_place(name, dtype):
+    if dtype == np.float64 and np.finfo(np.longdouble).nmant <= 52:
+        pytest.skip("no type wider than float64 on this machine")
+    function, wide_function = FUNCTIONS[name]
+    # Besides all magnitudes, the range where the functions bend, and the edges of exp.
+    with np.errstate(all="ignore"):
+        x = np.concatenate([numbers_of(dtype), np.linspace(-20, 20, 100_001), np.linspace(-760, 720, 100_001)])
+        x = x.astype(dtype)
+        y = np.empty_like(x)
+        function(x, y)
+        wide = wide_function(x.astype(WIDER[dtype]))
+        off = units_in_the_last_place(y, wide, dtype)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+    worst = np.nanargmax(off)
+    assert off[worst] <= BOUNDS[name, dtype], f"{off[worst]} units at {x[worst]!r}: {y[worst]!r}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_functions_at_the_edges(dtype):
+    info = np.finfo(dtype)
+    tiny, largest = info.smallest_subnormal, info.max
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, tiny, -tiny, largest, -largest], dtype)
+    expected = {
+        "exp": [1, 1, np.inf, 0, np.nan, 1, 1, np.inf, 0],
+        "sigmoid": [0.5, 0.5, 1, 0, np.nan, 0.5, 0.5, 1, 0],
+        "tanh": [0, -0.0, 1, -1, np.nan, tiny, -tiny, 1, -1],
+    }
+    for name, (function, _) in FUNCTIONS.items():
+        y = np.empty_like(x)
+        function(x, y)
+        np.testing.assert_array_equal(y, np.array(expected[name], dtype))
+        if name == "tanh":
+            np.testing.assert_array_equal(np.signbit(y)[:2], [False, True])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_of_denormal_results(dtype):
+    # e^(ln(tiny) + ln 3) is three times the smallest denormal number; half of it, and less, is zero.
+    smallest = np.finfo(dtype).smallest_subnormal
+    log = np.log(np.longdouble(smallest))
+    x = (log + np.log(np.array([3, 0.3, 1000.0], np.longdouble))).astype(dtype)
+    y = np.empty_like(x)
+    exp_of(x, y)
+    np.testing.assert_array_equal((y / smallest).round(-1)[2:], 1000)
+    np.testing.assert_array_equal(y[:2], np.array([3, 0], dtype) * smallest)
+    sigmoid_of(x, y)
+    np.testing.assert_array_equal(y[:2], np.array([3, 0], dtype) * smallest)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_do_not_depend_on_the_place_in_the_vector(name):
+    x = np.random.default_rng(0).normal(size=64).astype(np.float32) * 5
+    whole, single = np.empty_like(x), np.empty_like(x)
+    FUNCTIONS[name][0](x, whole)
+    for i in range(x.size):
+        FUNCTIONS[name][0](x[i : i + 1], single[i : i + 1])
+    np.testing.assert_array_equal(whole, single)
+
+
+@compiled(parallel=False)
+def roots(x, y):
+    store(y, 0, sqrt(load(x, 0)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sqrt(dtype):
+    x = np.linspace(-1, 9, vector_of(dtype)).astype(dtype)
+    x[1:4] = 0.0, np.inf, 2.0
+    y = np.empty_like(x)
+    roots(x, y)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(y, np.sqrt(x))

@@ -20,7 +20,9 @@ from numba import prange
 
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
-from minivid.ops.tile import column_sums, gather_product, gather_product_transposed
+from minivid.memory import empty
+from minivid.ops import winograd
+from minivid.ops.tile import Grid, column_sums, gather_product, gather_product_transposed, packed
 from minivid.ops.window import Padding, Window, window_of
 
 __all__ = ["conv2d_backward", "conv2d_backward_input", "conv2d_backward_weights", "conv2d_forward"]
@@ -292,24 +294,34 @@ def _backward_weights(dy, x, win, dw, db):
 def conv2d_forward_tiled(x, w, b=None, strides=1, padding="valid", dilation=1):
     """See `conv2d_forward`."""
     win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
-    N, F = x.shape[0], w.shape[3]
-    dtype = np.result_type(x, w)
-    framed = _framed(x, win, dtype)
-    y = gather_product(framed.ravel(), _starts(framed.shape, win), _taps(framed.shape, win), w.reshape(-1, F), b)
-    return y.reshape(N, win.OH, win.OW, F)  # (conv2d.1)
+    C, F, dtype = x.shape[3], w.shape[3], np.result_type(x, w)
+    y = empty((x.shape[0], win.OH, win.OW, F), dtype)
+    weights = packed(w.reshape(-1, C, F), dtype)
+    gather_product(np.ascontiguousarray(x, dtype=dtype), *_windows(x.shape, win), weights, b, y)  # (conv2d.1)
+    return y
 
 
 def conv2d_backward_input_tiled(dy, w, x_shape, strides=1, padding="valid", dilation=1):
     """See `conv2d_backward_input`."""
     win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
     _check_dy(dy, x_shape, w.shape, win)
-    N, H, W, C = x_shape
-    # (conv2d.2) is a convolution of dy, its pixels S apart in a frame of zeros, with the kernel turned by 180°.
-    spread = _spread(dy, win, H, W, np.result_type(dy, w))
-    turned = w[::-1, ::-1].transpose(0, 1, 3, 2).reshape(-1, C)  # (KH·KW·F, C)
-    unit = win._replace(SH=1, SW=1, OH=H, OW=W)
-    dx = gather_product(spread.ravel(), _starts(spread.shape, unit), _taps(spread.shape, unit), turned)
-    return dx.reshape(x_shape)
+    dtype = np.result_type(dy, w)
+    _, H, W, C = x_shape
+    vertical, top, bottom = _phases(H, win.KH, win.SH, win.DH, win.top, win.OH)
+    horizontal, left, right = _phases(W, win.KW, win.SW, win.DW, win.left, win.OW)
+    dy, w = np.ascontiguousarray(dy, dtype=dtype), w.reshape(win.KH * win.KW, *w.shape[2:])
+    dx = empty(x_shape, dtype)
+    for a, (k, i) in enumerate(vertical):
+        for b, (l, j) in enumerate(
+            horizontal
+        ):  # the pixels (a + SH·r', b + SW·s') see these taps k, l of outputs (r' + i, s' + j)
+            weights = packed(w, dtype, np.add.outer(k * win.KW, l).ravel(), transpose=True)
+            rows, columns = len(range(a, H, win.SH)), len(range(b, W, win.SW))
+            grid = Grid(*dy.shape, rows, columns, 1, 1, top, bottom, left, right)
+            tap = _taps(i + top, j + left, grid)
+            into = ((a * W + b) * C, H * W * C, win.SH * W * C, win.SW * C)
+            gather_product(dy, grid, tap, int(max(i + top, default=0)) + 1, weights, None, dx, into)  # (conv2d.2)
+    return dx
 
 
 def conv2d_backward_weights_tiled(dy, x, w_shape, strides=1, padding="valid", dilation=1):
@@ -317,49 +329,100 @@ def conv2d_backward_weights_tiled(dy, x, w_shape, strides=1, padding="valid", di
     win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
     _check_dy(dy, x.shape, w_shape, win)
     dtype = np.result_type(dy, x)
-    framed = _framed(x, win, dtype)
     dy = np.ascontiguousarray(dy, dtype=dtype).reshape(-1, w_shape[3])
-    dw = gather_product_transposed(framed.ravel(), _starts(framed.shape, win), _taps(framed.shape, win), dy)
+    dw = gather_product_transposed(np.ascontiguousarray(x, dtype=dtype), *_windows(x.shape, win), dy)
     return dw.reshape(w_shape), column_sums(dy)  # (conv2d.3), (conv2d.4)
 
 
-def _framed(x, win: Window, dtype) -> np.ndarray:
-    """Return the images with their padding of zeros, contiguous."""
-    if not (win.top or win.bottom or win.left or win.right):
-        return np.ascontiguousarray(x, dtype=dtype)
-    N, H, W, C = x.shape
-    framed = np.zeros((N, win.top + H + win.bottom, win.left + W + win.right, C), dtype)
-    framed[:, win.top : win.top + H, win.left : win.left + W] = x
-    return framed
+def _windows(x_shape, win: Window) -> tuple[Grid, np.ndarray, int]:
+    """Return the output positions, the taps of their windows in framed images, and the rows that a window covers."""
+    grid = Grid(*x_shape, win.OH, win.OW, win.SH, win.SW, win.top, win.bottom, win.left, win.right)
+    k, l = np.arange(win.KH) * win.DH, np.arange(win.KW) * win.DW
+    return grid, _taps(k, l, grid), int(k[-1]) + 1
 
 
-def _spread(dy, win: Window, H: int, W: int, dtype) -> np.ndarray:
-    """Put dy[i, j] at row i·SH + (KH − 1)·DH − top, and alike for columns; zeros elsewhere."""
-    N, _, _, F = dy.shape
-    EH, EW = win.DH * (win.KH - 1) + 1, win.DW * (win.KW - 1) + 1  # (window.1)
-    spread = np.zeros((N, H + EH - 1, W + EW - 1, F), dtype)
-    rows = np.arange(win.OH) * win.SH + EH - 1 - win.top
-    columns = np.arange(win.OW) * win.SW + EW - 1 - win.left
-    rows_in = (rows >= 0) & (rows < H + EH - 1)  # windows that lie wholly in the padding touch no pixel
-    columns_in = (columns >= 0) & (columns < W + EW - 1)
-    spread[:, rows[rows_in][:, None], columns[columns_in]] = dy[:, rows_in][:, :, columns_in]
-    return spread
+def _taps(rows: np.ndarray, columns: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return where all channels of the pixels of these rows and columns lie in framed images, from the first pixel."""
+    pixels = np.add.outer(rows * grid.framed[1], columns)
+    return np.add.outer(pixels * grid.C, np.arange(grid.C)).ravel()
 
 
-def _starts(shape, win: Window) -> np.ndarray:
-    """Return where the window of each output position begins in the flat images, (N·OH·OW,)."""
-    N, H, W, C = shape
-    n = np.arange(N)[:, None, None] * (H * W * C)
-    i = np.arange(win.OH)[:, None] * (win.SH * W * C)
-    return (n + i + np.arange(win.OW) * (win.SW * C)).ravel()
+def _phases(size: int, taps: int, stride: int, dilation: int, before: int, positions: int):
+    """Sort the pixels of an axis by r mod S: all pixels r = a + S·r' meet the same taps k, in outputs r' + i_k.
+
+    Returns, for each a < S, the taps k and i_k = (a + top − k·D) / S, (window.4) solved for i, both by growing i_k; and
+    how many outputs beyond both ends these pixels meet.
+    """
+    phases, before_first, after_last = [], 0, 0
+    for a in range(min(stride, size)):
+        k = np.array([k for k in reversed(range(taps)) if (a + before - k * dilation) % stride == 0], np.intp)
+        i = (a + before - k * dilation) // stride
+        phases.append((k, i))
+        if len(k):
+            last = (size - 1 - a) // stride
+            before_first, after_last = max(before_first, -i[0]), max(after_last, last + i[-1] - (positions - 1))
+    return phases, int(before_first), int(after_last)
 
 
-def _taps(shape, win: Window) -> np.ndarray:
-    """Return where each input of a window lies, counted from its first, (KH·KW·C,)."""
-    _, _, W, C = shape
-    k = np.arange(win.KH)[:, None, None] * (win.DH * W * C)
-    l = np.arange(win.KW)[:, None] * (win.DW * C)
-    return (k + l + np.arange(C)).ravel()
+# --- CPU: Winograd's minimal filtering, with fewer multiplications -----------------------------------------------
+
+
+def conv2d_forward_winograd(x, w, b=None, strides=1, padding="valid", dilation=1):
+    """See `conv2d_forward`. A NaN or an infinity in x reaches every output of the tiles that see it."""
+    win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
+    if not winograd.applies(win):
+        return conv2d_forward_tiled(x, w, b, strides, padding, dilation)
+    x = np.ascontiguousarray(x, dtype=np.result_type(x, w))
+    return winograd.correlate(x, w, b, win)
+
+
+def conv2d_backward_input_winograd(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`, and `conv2d_forward_winograd` for NaN."""
+    win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
+    if not winograd.applies(win):
+        return conv2d_backward_input_tiled(dy, w, x_shape, strides, padding, dilation)
+    _check_dy(dy, x_shape, w.shape, win)
+    dy = np.ascontiguousarray(dy, dtype=np.result_type(dy, w))
+    # (conv2d.2) for strides of 1 is (conv2d.1): of dy, with the kernel turned by 180°.
+    over = win._replace(top=win.KH - 1 - win.top, left=win.KW - 1 - win.left, OH=x_shape[1], OW=x_shape[2])
+    return winograd.correlate(dy, winograd.turned(w, dy.dtype), None, over)
+
+
+def conv2d_backward_weights_winograd(dy, x, w_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_weights`; a NaN or an infinity in x or dy reaches all taps of its channel or filter."""
+    win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
+    if not winograd.applies(win):
+        return conv2d_backward_weights_tiled(dy, x, w_shape, strides, padding, dilation)
+    _check_dy(dy, x.shape, w_shape, win)
+    dtype = np.result_type(dy, x)
+    dy, x = np.ascontiguousarray(dy, dtype=dtype), np.ascontiguousarray(x, dtype=dtype)
+    return winograd.correlate_weights(dy, x, win), column_sums(dy.reshape(-1, w_shape[3]))
+
+
+# --- CPU: the faster of the two ------------------------------------------------------------------------------------
+
+
+def conv2d_forward_cpu(x, w, b=None, strides=1, padding="valid", dilation=1):
+    """See `conv2d_forward`."""
+    win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
+    fewer = winograd.saves(len(x), win, *w.shape[2:], np.result_type(x, w))
+    return (conv2d_forward_winograd if fewer else conv2d_forward_tiled)(x, w, b, strides, padding, dilation)
+
+
+def conv2d_backward_input_cpu(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`."""
+    win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
+    fewer = winograd.saves(len(dy), win, w.shape[3], w.shape[2], np.result_type(dy, w))
+    backward = conv2d_backward_input_winograd if fewer else conv2d_backward_input_tiled
+    return backward(dy, w, x_shape, strides, padding, dilation)
+
+
+def conv2d_backward_weights_cpu(dy, x, w_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_weights`."""
+    win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
+    fewer = winograd.saves(len(x), win, *w_shape[2:], np.result_type(dy, x))
+    backward = conv2d_backward_weights_winograd if fewer else conv2d_backward_weights_tiled
+    return backward(dy, x, w_shape, strides, padding, dilation)
 
 
 # --- the table --------------------------------------------------------------------------------------------------
@@ -368,16 +431,22 @@ conv2d_forward = Op(
     reference=conv2d_forward_reference,
     loops=conv2d_forward_loops,
     tiled=conv2d_forward_tiled,
+    winograd=conv2d_forward_winograd,
+    cpu=conv2d_forward_cpu,
 )
 conv2d_backward_input = Op(
     reference=conv2d_backward_input_reference,
     loops=conv2d_backward_input_loops,
     tiled=conv2d_backward_input_tiled,
+    winograd=conv2d_backward_input_winograd,
+    cpu=conv2d_backward_input_cpu,
 )
 conv2d_backward_weights = Op(
     reference=conv2d_backward_weights_reference,
     loops=conv2d_backward_weights_loops,
     tiled=conv2d_backward_weights_tiled,
+    winograd=conv2d_backward_weights_winograd,
+    cpu=conv2d_backward_weights_cpu,
 )
 
 

@@ -15,7 +15,9 @@ from numba import prange
 
 from minivid.backend import Op
 from minivid.jit import compiled
-from minivid.ops.tile import gather_product, gather_product_transposed
+from minivid.memory import empty
+from minivid.ops.tile import gather_product, gather_product_transposed, packed, rows_of
+from minivid.simd import BYTES
 
 __all__ = ["matmul"]
 
@@ -96,23 +98,38 @@ def _matmul(a, b, y):
 
 # --- CPU: the register tile of tile.py ---------------------------------------------------------------------------
 
-_FEW_ROWS = 64  # below this, packing b takes longer than the tile gains
+_FEW_ROWS = 64  # up to here, packing b would take about as long as the product
+_SMALL = 250_000  # products below which starting the tile costs more than it gains
 
 
 def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
     """See `matmul`."""
+    given_a, given_b, dtype = a, b, np.result_type(a, b)
     a, b = _operands(a, b, transpose_a, transpose_b)
-    M, K = a.shape
-    dtype = np.result_type(a, b)
-    if transpose_a and not transpose_b:  # (matmul.3): a is the transpose of what lies in memory, so leave it there
-        rows = np.ascontiguousarray(a.T, dtype=dtype)  # (K, M)
-        return gather_product_transposed(
-            rows.ravel(), np.arange(K) * M, np.arange(M), np.ascontiguousarray(b, dtype=dtype)
-        )
-    if M < _FEW_ROWS:
+    (M, K), N = a.shape, b.shape[1]
+    if M * K * N < _SMALL:
         return matmul_loops(a, b)
+    if transpose_a and not transpose_b:  # (matmul.3): the rows of what lies in memory are positions, its columns taps
+        rows = _spaced(given_a, dtype)
+        b = np.ascontiguousarray(b, dtype=dtype)
+        return gather_product_transposed(rows, rows_of(*rows.shape), np.arange(M), 1, b)
     a = np.ascontiguousarray(a, dtype=dtype)
-    return gather_product(a.ravel(), np.arange(M) * K, np.arange(K), b)  # (matmul.1)
+    if M <= _FEW_ROWS and not transpose_b:  # the same with rows and columns of a exchanged: b is read where it lies
+        return gather_product_transposed(a, rows_of(K, 1), np.arange(M) * K, 1, np.ascontiguousarray(b, dtype=dtype))
+    y = empty((M, N), dtype)
+    weights = packed(given_b[None], dtype, transpose=transpose_b)
+    gather_product(a, rows_of(M, K), np.arange(K), 1, weights, None, y)  # (matmul.1)
+    return y
+
+
+def _spaced(a, dtype) -> np.ndarray:
+    """Return a matrix with a few columns more where its rows, a power of two apart, would share places of the cache."""
+    rows, columns = a.shape
+    if columns * dtype.itemsize % 1024 or columns == 0:
+        return np.ascontiguousarray(a, dtype=dtype)
+    spaced = empty((rows, columns + BYTES // dtype.itemsize), dtype)
+    spaced[:, :columns] = a
+    return spaced
 
 
 # --- the table --------------------------------------------------------------------------------------------------

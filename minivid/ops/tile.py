@@ -8,50 +8,407 @@
     matrix product a b            start[m] = m·K                          tap[k] = k
     convolution, position (n,i,j) start = ((n·H + i·SH)·W + j·SW)·C       tap = (k·DH·W + l·DW)·C + c
 
-so one loop does both, without copying windows out of the image. A tile is 6 positions by 2 vectors of columns: its
-12 sums stay in registers while k runs, and each step costs 2 loads of w, 6 broadcasts of x and 12 multiply-adds.
-The weights are packed so that the 2 vectors of each k follow one another. docs/ops/tile.md draws it.
+so one loop does both, without copying windows out of the image. A tile is 8 positions (6 where there are but 16
+vector registers) by 2 vectors of columns: its sums stay in registers while k runs, and each step costs 2 loads of w,
+8 broadcasts of x and 16 multiply-adds. The weights are packed so that the 2 vectors of each k follow one another.
+docs/ops/tile.md draws it.
 """
 
+import math
+from typing import NamedTuple
+
 import numpy as np
-from numba import prange
+from numba import get_num_threads, get_thread_id, prange
 
 from minivid.jit import PIECES, compiled
-from minivid.simd import BYTES, fma, load, splat, store, width
+from minivid.memory import empty
+from minivid.simd import (
+    BYTES,
+    REGISTERS,
+    add_outer,
+    entries,
+    load,
+    store,
+    tile_full,
+    tile_load,
+    tile_load_part,
+    tile_load_transposed,
+    tile_repeat,
+    tile_scatter,
+    tile_store,
+    width,
+)
 
-ROWS = 6  # positions per tile
-CHUNK = 96  # positions, or taps, of a piece of work whose inputs stay in the cache
+ROWS = 8 if REGISTERS == 32 else 6  # positions per tile
+NEIGHBOURS = tuple(range(ROWS))
+STRIP = 192  # positions, more or less, that share a piece of work: their inputs stay in the cache
+TAPS = 576  # taps, at most, of a piece of work of (tile.2)
 PARTIAL_SUMS = 1_000_000  # elements that the partial sums of (tile.2) may take together
 
 
-def gather_product(x, start, tap, w, b=None) -> np.ndarray:
-    """Compute (tile.1): x flat (…), start (M,), tap (K,), w (K, F), b (F,) or None -> y (M, F)."""
-    K, F = w.shape
-    columns = _padded(F, x.dtype)
-    bias = np.zeros(columns, x.dtype)
+class Grid(NamedTuple):
+    """Output positions (n, i, j) over images, and the frame of zeros that their windows may reach into."""
+
+    N: int  # images of H x W pixels and C channels
+    H: int
+    W: int
+    C: int
+    OH: int  # rows and columns of positions, SH and SW pixels apart
+    OW: int
+    SH: int = 1
+    SW: int = 1
+    top: int = 0  # the frame
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+    @property
+    def framed(self) -> tuple[int, int]:
+        """Height and width of an image with its frame."""
+        return self.top + self.H + self.bottom, self.left + self.W + self.right
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether there is a frame at all."""
+        return self.framed != (self.H, self.W)
+
+    @property
+    def positions(self) -> int:
+        """How many there are."""
+        return self.N * self.OH * self.OW
+
+
+def rows_of(M: int, K: int) -> Grid:
+    """Return the rows of a matrix (M, K) as positions: M images of one row, one pixel and K channels."""
+    return Grid(M, 1, 1, K, 1, 1)
+
+
+class _Strips(NamedTuple):
+    """The positions, cut into pieces of work: some rows of one image, or some whole images."""
+
+    images: int
+    rows: int
+    start: np.ndarray  # where the windows of the positions of a strip begin, from where the first does
+    size: int  # elements of the framed part of the images that a strip covers
+    count: int
+
+
+def _strips(grid: Grid, window_rows: int) -> _Strips:
+    rows = -(-grid.OH // max(1, -(-grid.OH // max(1, STRIP // grid.OW))))
+    images = max(1, min(grid.N, STRIP // (grid.OH * grid.OW))) if rows == grid.OH else 1
+    FH, FW = grid.framed
+    start = np.add.outer(np.arange(images) * FH * FW, np.arange(rows) * grid.SH * FW)
+    start = np.add.outer(start, np.arange(grid.OW) * grid.SW).ravel() * grid.C
+    size = ((images - 1) * FH + (rows - 1) * grid.SH + window_rows) * FW * grid.C
+    return _Strips(images, rows, start, size, -(-grid.N // images) * -(-grid.OH // rows))
+
+
+def _segments(tap: np.ndarray) -> tuple[np.ndarray, int]:
+    """Cut the taps into runs of neighbours, all of one length; return where they begin, and that length."""
+    breaks = np.flatnonzero(np.diff(tap) != 1) + 1
+    run = int(np.gcd.reduce(np.append(breaks, len(tap))))
+    return np.ascontiguousarray(tap[:: run or 1]), run
+
+
+# --- the tile: (tile.1) --------------------------------------------------------------------------------------------
+
+
+def gather_product(
+    x, grid: Grid, tap, window_rows: int, w, b, y, into: tuple[int, int, int, int] | None = None
+) -> None:
+    """Compute (tile.1): packed weights w and b (F,) or None; ``y`` gets F outputs per position.
+
+    ``window_rows`` is how many rows of pixels the taps reach over. ``into`` says where in y the outputs of position
+    (n, i, j) begin: at its first number + n·second + i·third + j·fourth; by default one after the other.
+    """
+    bias = np.zeros(w.padded, y.dtype)
     if b is not None:
-        bias[:F] = b
-    y = np.empty((len(start), columns), x.dtype)
-    if len(start):
-        segment, run = _segments(tap)
-        _products(x, start, segment, run, _packed(w, columns, x.dtype), bias, y)
-    return y if columns == F else np.ascontiguousarray(y[:, :F])
+        bias[: w.columns] = b
+    if grid.positions == 0:
+        return
+    F, strips = w.columns, _strips(grid, window_rows)
+    into = into or (0, grid.OH * grid.OW * F, grid.OW * F, F)
+    rows = np.add.outer(np.arange(strips.images) * into[1], np.arange(strips.rows) * into[2])
+    rows = np.add.outer(rows, np.arange(grid.OW) * into[3]).ravel()
+    blocks = -(-F * y.itemsize // (2 * BYTES))
+    splits = min(blocks, -(-2 * get_num_threads() // strips.count))  # so that there is work for all threads
+    scratch = _aligned((get_num_threads(), strips.size if grid.is_framed else 0), y.dtype)
+    segment, run = _segments(tap)
+    sizes = (strips.images, strips.rows, strips.count, splits)
+    _products(x.ravel(), grid, sizes, strips.start, segment, run, w.blocks, F, bias, y.ravel(), rows, into, scratch)
 
 
-def gather_product_transposed(x, start, tap, dy) -> np.ndarray:
-    """Compute (tile.2): x flat (…), start (M,), tap (K,), dy (M, F) -> z (K, F)."""
-    F = dy.shape[1]
-    columns = _padded(F, x.dtype)
-    if columns != F:
-        wide = np.zeros((len(dy), columns), x.dtype)
-        wide[:, :F] = dy
-        dy = wide
-    rows = -(-len(tap) // ROWS) * ROWS  # the last tile repeats the last tap; its extra rows are cut off
-    tap_rows = np.concatenate([tap, np.repeat(tap[-1:], rows - len(tap))])
-    pieces = max(1, min(PIECES, PARTIAL_SUMS // (rows * columns)))
-    z = np.zeros((pieces, rows, columns), x.dtype)
-    _products_transposed(x, start, tap_rows, dy, z)
-    return z.sum(axis=0)[: len(tap), :F]
+@compiled
+def _products(x, grid, sizes, start, segment, run, w, F, b, y, rows, into, scratch):
+    images, strip_rows, strips, splits = sizes
+    V = width(x)
+    blocks, per_image = -(-F // (2 * V)), -(-grid.OH // strip_rows)
+    for work in prange(strips * splits):
+        strip, split = work // splits, work % splits
+        n, i = strip // per_image * images, strip % per_image * strip_rows
+        M = min(images, grid.N - n) * min(strip_rows, grid.OH - i) * grid.OW
+        place = into[0] + n * into[1] + i * into[2]
+        framed = scratch[get_thread_id()]
+        if len(framed):
+            _frame(x, grid, n, i, framed)
+        first = (n * grid.H + i * grid.SH) * grid.W * grid.C
+        for block in range(split * blocks // splits, (split + 1) * blocks // splits):
+            f = block * 2 * V
+            if len(framed):
+                _strip_products(framed, 0, start, M, segment, run, w, b, f, F, y, rows, place)
+            else:
+                _strip_products(x, first, start, M, segment, run, w, b, f, F, y, rows, place)
+
+
+@compiled(parallel=False)
+def _frame(x, grid, n, i, framed):
+    """Copy the images from n on, from the first row under position row i on, with their frame of zeros."""
+    FH = grid.top + grid.H + grid.bottom
+    row = (grid.left + grid.W + grid.right) * grid.C
+    left, inside = grid.left * grid.C, grid.W * grid.C
+    for at in range(len(framed) // row):
+        image, r = n + (i * grid.SH + at) // FH, (i * grid.SH + at) % FH - grid.top
+        into = framed[at * row : (at + 1) * row]
+        if image >= grid.N or r < 0 or r >= grid.H:
+            for j in range(row):
+                into[j] = 0
+        else:
+            for j in range(left):
+                into[j] = 0
+            middle, x_row = (
+                into[left : left + inside],
+                x[(image * grid.H + r) * inside : (image * grid.H + r + 1) * inside],
+            )
+            for j in range(inside):
+                middle[j] = x_row[j]
+            for j in range(left + inside, row):
+                into[j] = 0
+
+
+@compiled(parallel=False)
+def _strip_products(x, first, start, M, segment, run, w, b, f, F, y, rows, place):
+    if M < ROWS:
+        for m in range(M):
+            _tile(x, entries(start, m, 1), first, segment, run, w, b, f, F, y, entries(rows, m, 1), place)
+    else:
+        for m in range(0, M, ROWS):
+            # The last tile begins early enough to be full: what it shares with the one before comes out equal.
+            at = min(m, M - ROWS)
+            _tile(x, entries(start, at, ROWS), first, segment, run, w, b, f, F, y, entries(rows, at, ROWS), place)
+
+
+@compiled(parallel=False)
+def _tile(x, offsets, first, segment, run, w, b, f, F, y, rows, place):
+    """Compute as many positions as there are offsets, up to 2 vectors of columns from f on: (tile.1)."""
+    V, R, packed = width(x), len(offsets), f * len(segment) * run
+    if F - f > V:
+        wide = _summed(tile_repeat(b, f, R, 2), x, offsets, first, segment, run, w, packed, 2 * V)
+        tile_scatter(y, rows, place + f, wide, F - f)
+    else:
+        narrow = _summed(tile_repeat(b, f, R, 1), x, offsets, first, segment, run, w, packed, V)
+        tile_scatter(y, rows, place + f, narrow, F - f)
+
+
+@compiled(parallel=False)
+def _summed(sums, x, offsets, first, segment, run, w, packed, step):
+    for s in range(len(segment)):
+        for q in range(first + segment[s], first + segment[s] + run):
+            sums = add_outer(sums, x, offsets, q, w, packed)
+            packed += step
+    return sums
+
+
+# --- its weights ---------------------------------------------------------------------------------------------------
+
+
+class Packed(NamedTuple):
+    """Weights (K, columns) in blocks of 2 vectors of columns, (K, 2V) each; the last is (K, V) where that will do."""
+
+    blocks: np.ndarray
+    columns: int
+    padded: int  # columns, rounded up to whole vectors
+
+
+def packed(w, dtype, order=None, transpose: bool = False) -> Packed:
+    """Pack the matrices w[t] of a stack (taps, C, F), transposed if so wished, one below the other in ``order``."""
+    w = np.ascontiguousarray(w, dtype=dtype)
+    order = np.arange(len(w)) if order is None else order
+    K, columns = w.shape[1:] if not transpose else w.shape[:0:-1]
+    padded = _whole_vectors(columns, w.dtype)
+    blocks = empty((padded * K * len(order),), w.dtype)
+    _pack(w, order, transpose, blocks)
+    return Packed(blocks, columns, padded)
+
+
+def _whole_vectors(columns: int, dtype) -> int:
+    """Return the columns, rounded up to whole vectors."""
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"the register tile takes float32 or float64 arrays, got {dtype}; convert with x.astype")
+    vector = BYTES // dtype.itemsize
+    return -(-columns // vector) * vector
+
+
+@compiled
+def _pack(w, order, transpose, blocks):
+    K, columns = (w.shape[2], w.shape[1]) if transpose else (w.shape[1], w.shape[2])
+    V, all_K, flat = width(blocks), len(order) * K, w.reshape(w.size)
+    wide = -(-columns // (2 * V))
+    for work in prange(len(order) * wide):
+        t, f = work // wide, work % wide * 2 * V
+        step = 2 * V if columns - f > V else V
+        into, matrix = f * all_K + t * K * step, order[t] * K * columns
+        for j in range(f, f + step, V):
+            if transpose:
+                _pack_transposed(flat, matrix + j * K, K, columns - j, blocks, into + j - f, step)
+            else:
+                _pack_straight(flat, matrix + j, K, columns, columns - j, blocks, into + j - f, step)
+
+
+@compiled(parallel=False)
+def _pack_straight(w, first, K, columns, left, blocks, into, step):
+    """Copy K rows of V columns, or as many as are left."""
+    V = width(w)
+    for k in range(K):
+        if left >= V:
+            store(blocks, into + k * step, load(w, first + k * columns))
+        else:
+            for j in range(V):
+                blocks[into + k * step + j] = w[first + k * columns + j] if j < left else 0
+
+
+@compiled(parallel=False)
+def _pack_transposed(w, first, K, left, blocks, into, step):
+    """Copy V columns, or as many as are left, of a matrix that lies in memory column by column."""
+    V = width(w)
+    done = K // V * V if left >= V else 0
+    for k in range(0, done, V):
+        tile_store(blocks, into + k * step, step, tile_load_transposed(w, first + k, K))
+    for j in range(V):
+        for k in range(done, K):
+            blocks[into + k * step + j] = w[first + j * K + k] if j < left else 0
+
+
+# --- the tile turned round: its rows are taps, and it walks over positions: (tile.2) -------------------------------
+
+
+def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.ndarray:
+    """Compute (tile.2): x, positions and taps (K,) as in `gather_product`, dy (M, F) -> z (K, F)."""
+    F, K = dy.shape[1], len(tap)
+    if grid.positions == 0 or K == 0:
+        return np.zeros((K, F), dy.dtype)
+    strips = _strips(grid, window_rows)
+    rows = -(-K // ROWS) * ROWS  # the last tile repeats the last tap; its extra rows are cut off
+    tap = np.concatenate([tap, np.repeat(tap[-1:], rows - K)])
+    # How many partial sums: by the shapes alone, so that the bits do not depend on the threads.
+    pieces = max(1, min(PIECES, strips.count, PARTIAL_SUMS // (rows * F)))
+    works = max(1, 2 * get_num_threads() // pieces)  # groups of taps, so that there is work for all threads
+    taps = min(TAPS, -(-rows // works // ROWS) * ROWS)
+    partial = empty((pieces, rows, F), dy.dtype)
+    scratch = _aligned((get_num_threads(), strips.size if grid.is_framed else 0), dy.dtype)
+    dy_blocks = _aligned((get_num_threads(), len(strips.start) * 2 * BYTES // dy.itemsize), dy.dtype)
+    sizes = (strips.images, strips.rows, strips.count, pieces, taps)
+    steps = np.arange(ROWS) * F
+    _products_transposed(
+        x.ravel(), grid, sizes, strips.start, tap, dy.ravel(), F, steps, partial.ravel(), scratch, dy_blocks
+    )
+    if partial.shape == (1, K, F):
+        return partial[0]
+    z = empty((K, F), dy.dtype)
+    _add_partial(partial, z)
+    return z
+
+
+def _aligned(shape: tuple[int, int], dtype) -> np.ndarray:
+    """Return an array that begins where a vector register's worth of bytes does: no load crosses a cache line."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + BYTES, np.uint8)
+    first = -memory.ctypes.data % BYTES
+    return memory[first : first + size].view(dtype).reshape(shape)
+
+
+@compiled
+def _products_transposed(x, grid, sizes, start, tap, dy, F, steps, z, scratch, dy_blocks):
+    images, strip_rows, strips, pieces, group_taps = sizes
+    K, V = len(tap), width(x)
+    groups, per_image = -(-K // group_taps), -(-grid.OH // strip_rows)
+    for work in prange(pieces * groups):
+        piece, group = work // groups, work % groups
+        framed, dy_block = scratch[get_thread_id()], dy_blocks[get_thread_id()]
+        k0, k1 = group * group_taps, min((group + 1) * group_taps, K)
+        for strip in range(piece * strips // pieces, (piece + 1) * strips // pieces):
+            n, i = strip // per_image * images, strip % per_image * strip_rows
+            M = min(images, grid.N - n) * min(strip_rows, grid.OH - i) * grid.OW
+            if len(framed):
+                _frame(x, grid, n, i, framed)
+            first = (n * grid.H + i * grid.SH) * grid.W * grid.C
+            anew = strip == piece * strips // pieces
+            for f in range(0, F, 2 * V):
+                step = 2 * V if F - f > V else V
+                _copy_block(dy, F, (n * grid.OH + i) * grid.OW, M, f, step, dy_block)
+                into = piece * K * F + f
+                if len(framed):
+                    _strip_transposed(framed, 0, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
+                else:
+                    _strip_transposed(x, first, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
+
+
+@compiled(parallel=False)
+def _copy_block(dy, F, first, M, f, step, block):
+    """Copy M rows from the first on, columns f..f + step, next to each other; columns beyond the last are zeros."""
+    V = width(dy)
+    for m in range(M):
+        into, begin = m * step, (first + m) * F + f
+        if F - f >= step:
+            for j in range(0, step, V):
+                store(block, into + j, load(dy, begin + j))
+        else:
+            for j in range(step):
+                block[into + j] = dy[begin + j] if f + j < F else 0
+
+
+@compiled(parallel=False)
+def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into, anew):
+    """Add the positions of a strip to the taps k0..k1, up to 2 vectors of columns: (tile.2)."""
+    V, left, row_starts = width(x), F - f, entries(steps, 0, ROWS)
+    for k in range(k0, k1, ROWS):
+        at, taps = into + k * F, entries(tap, k, ROWS)
+        if left >= 2 * V:
+            wide = tile_full(x, ROWS, 2, 0) if anew else tile_load(z, at, F, ROWS, 2)
+            tile_store(z, at, F, _summed_transposed(wide, x, first, start, M, taps, dy, 2 * V))
+        elif left > V:
+            wide = tile_full(x, ROWS, 2, 0) if anew else tile_load_part(z, at, F, ROWS, 2, left)
+            wide = _summed_transposed(wide, x, first, start, M, taps, dy, 2 * V)
+            tile_scatter(z, row_starts, at, wide, left)
+        else:
+            narrow = tile_full(x, ROWS, 1, 0) if anew else tile_load_part(z, at, F, ROWS, 1, left)
+            narrow = _summed_transposed(narrow, x, first, start, M, taps, dy, V)
+            tile_scatter(z, row_starts, at, narrow, left)
+
+
+@compiled(parallel=False)
+def _summed_transposed(sums, x, first, start, M, taps, dy, step):
+    # Taps grow, but for the last, which may be repeated. Constants in their place leave more registers.
+    if taps[ROWS - 1] == taps[0] + ROWS - 1 and taps[ROWS - 1] != taps[ROWS - 2]:
+        for m in range(M):
+            sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step)
+    else:
+        for m in range(M):
+            sums = add_outer(sums, x, taps, first + entries(start, m, 1)[0], dy, m * step)
+    return sums
+
+
+@compiled
+def _add_partial(partial, z):
+    """Add the pieces of (tile.2) in order, leaving out the rows and columns that fill tiles up."""
+    K, F = z.shape
+    for k in prange(K):
+        z_row = z[k]
+        for f in range(F):
+            z_row[f] = partial[0, k, f]
+        for piece in range(1, len(partial)):
+            row = partial[piece, k]
+            for f in range(F):
+                z_row[f] += row[f]
 
 
 def column_sums(dy) -> np.ndarray:
@@ -70,185 +427,3 @@ def _column_sums(dy, sums):
             dy_row = dy[m]
             for f in range(len(sum_row)):
                 sum_row[f] += dy_row[f]
-
-
-def _padded(F: int, dtype) -> int:
-    """Return F, rounded up to whole vectors."""
-    if dtype not in (np.float32, np.float64):
-        raise TypeError(f"the register tile takes float32 or float64 arrays, got {dtype}; convert with x.astype")
-    vector = BYTES // dtype.itemsize
-    return -(-F // vector) * vector
-
-
-def _segments(tap: np.ndarray) -> tuple[np.ndarray, int]:
-    """Cut the taps into runs of neighbours, all of one length; return where they begin, and that length."""
-    breaks = np.flatnonzero(np.diff(tap) != 1) + 1
-    run = int(np.gcd.reduce(np.append(breaks, len(tap))))
-    return np.ascontiguousarray(tap[::run]), run
-
-
-def _packed(w: np.ndarray, columns: int, dtype) -> np.ndarray:
-    """Lay out w (K, F) as blocks (columns / 2 vectors, K, 2 vectors), the last of them one vector wide if odd."""
-    K, F = w.shape
-    vector = BYTES // np.dtype(dtype).itemsize
-    wide = np.zeros((K, columns), dtype)
-    wide[:, :F] = w
-    pairs = columns // (2 * vector) * 2 * vector
-    blocks = wide[:, :pairs].reshape(K, -1, 2 * vector).transpose(1, 0, 2)
-    return np.concatenate([blocks.ravel(), wide[:, pairs:].ravel()])
-
-
-@compiled
-def _products(x, start, segment, run, w, b, y):
-    M, columns = y.shape
-    V, K = width(x), len(segment) * run
-    blocks = -(-columns // (2 * V))
-    for work in prange(-(-M // CHUNK) * blocks):
-        chunk, f = work // blocks, work % blocks * 2 * V
-        for m in range(chunk * CHUNK, min((chunk + 1) * CHUNK, M), ROWS):
-            # The last tile begins early enough to be full: what it shares with the one before comes out equal.
-            first = max(min(m, M - ROWS), 0)
-            if f + 2 * V <= columns:
-                _tile(x, start, first, segment, run, w, f * K, b, f, y)
-            else:
-                _narrow_tile(x, start, first, segment, run, w, f * K, b, f, y)
-
-
-@compiled(parallel=False)
-def _tile(x, start, m, segment, run, w, packed, b, f, y):
-    """Compute 6 positions from m on, 2 vectors of columns from f on, (tile.1)."""
-    V, columns, last = width(x), y.shape[1], len(start) - 1
-    m1, m2, m3, m4, m5 = min(m + 1, last), min(m + 2, last), min(m + 3, last), min(m + 4, last), min(m + 5, last)
-    p0, p1, p2, p3, p4, p5 = start[m], start[m1], start[m2], start[m3], start[m4], start[m5]
-    b0, b1 = load(b, f), load(b, f + V)
-    y00, y10, y20, y30, y40, y50 = b0, b0, b0, b0, b0, b0
-    y01, y11, y21, y31, y41, y51 = b1, b1, b1, b1, b1, b1
-    for s in range(len(segment)):
-        begin = segment[s]
-        for q in range(begin, begin + run):
-            w0, w1 = load(w, packed), load(w, packed + V)
-            packed += 2 * V
-            x0 = splat(x, p0 + q)
-            y00, y01 = fma(x0, w0, y00), fma(x0, w1, y01)
-            x1 = splat(x, p1 + q)
-            y10, y11 = fma(x1, w0, y10), fma(x1, w1, y11)
-            x2 = splat(x, p2 + q)
-            y20, y21 = fma(x2, w0, y20), fma(x2, w1, y21)
-            x3 = splat(x, p3 + q)
-            y30, y31 = fma(x3, w0, y30), fma(x3, w1, y31)
-            x4 = splat(x, p4 + q)
-            y40, y41 = fma(x4, w0, y40), fma(x4, w1, y41)
-            x5 = splat(x, p5 + q)
-            y50, y51 = fma(x5, w0, y50), fma(x5, w1, y51)
-    _store_pair(y, m * columns + f, V, y00, y01)
-    _store_pair(y, m1 * columns + f, V, y10, y11)
-    _store_pair(y, m2 * columns + f, V, y20, y21)
-    _store_pair(y, m3 * columns + f, V, y30, y31)
-    _store_pair(y, m4 * columns + f, V, y40, y41)
-    _store_pair(y, m5 * columns + f, V, y50, y51)
-
-
-@compiled(parallel=False)
-def _narrow_tile(x, start, m, segment, run, w, packed, b, f, y):
-    """Compute 6 positions from m on, the last single vector of columns from f on, (tile.1)."""
-    V, columns, last = width(x), y.shape[1], len(start) - 1
-    m1, m2, m3, m4, m5 = min(m + 1, last), min(m + 2, last), min(m + 3, last), min(m + 4, last), min(m + 5, last)
-    p0, p1, p2, p3, p4, p5 = start[m], start[m1], start[m2], start[m3], start[m4], start[m5]
-    y0 = y1 = y2 = y3 = y4 = y5 = load(b, f)
-    for s in range(len(segment)):
-        begin = segment[s]
-        for q in range(begin, begin + run):
-            w0 = load(w, packed)
-            packed += V
-            y0 = fma(splat(x, p0 + q), w0, y0)
-            y1 = fma(splat(x, p1 + q), w0, y1)
-            y2 = fma(splat(x, p2 + q), w0, y2)
-            y3 = fma(splat(x, p3 + q), w0, y3)
-            y4 = fma(splat(x, p4 + q), w0, y4)
-            y5 = fma(splat(x, p5 + q), w0, y5)
-    store(y, m * columns + f, y0)
-    store(y, m1 * columns + f, y1)
-    store(y, m2 * columns + f, y2)
-    store(y, m3 * columns + f, y3)
-    store(y, m4 * columns + f, y4)
-    store(y, m5 * columns + f, y5)
-
-
-@compiled(parallel=False)
-def _store_pair(y, offset, V, first, second):
-    store(y, offset, first)
-    store(y, offset + V, second)
-
-
-@compiled
-def _products_transposed(x, start, tap, dy, z):
-    pieces, K, columns = z.shape
-    M, V = len(dy), width(x)
-    groups = -(-K // CHUNK)
-    for work in prange(pieces * groups):  # each piece of the positions sums into a z of its own
-        piece, group = work // groups, work % groups
-        end = (piece + 1) * M // pieces
-        for m in range(piece * M // pieces, end, CHUNK):
-            stop = min(m + CHUNK, end)
-            for f in range(0, columns, 2 * V):
-                for k in range(group * CHUNK, min((group + 1) * CHUNK, K), ROWS):
-                    into = (piece * K + k) * columns + f
-                    if f + 2 * V <= columns:
-                        _turned_tile(x, start, m, stop, tap, k, dy, f, z, into)
-                    else:
-                        _narrow_turned_tile(x, start, m, stop, tap, k, dy, f, z, into)
-
-
-@compiled(parallel=False)
-def _turned_tile(x, start, m0, m1, tap, k, dy, f, z, into):
-    """Add the positions m0..m1 to 6 taps from k on, 2 vectors of columns from f on, (tile.2)."""
-    V, columns = width(x), dy.shape[1]
-    t0, t1, t2, t3, t4, t5 = tap[k], tap[k + 1], tap[k + 2], tap[k + 3], tap[k + 4], tap[k + 5]
-    i1, i2, i3, i4, i5 = into + columns, into + 2 * columns, into + 3 * columns, into + 4 * columns, into + 5 * columns
-    z00, z01, z10, z11 = load(z, into), load(z, into + V), load(z, i1), load(z, i1 + V)
-    z20, z21, z30, z31 = load(z, i2), load(z, i2 + V), load(z, i3), load(z, i3 + V)
-    z40, z41, z50, z51 = load(z, i4), load(z, i4 + V), load(z, i5), load(z, i5 + V)
-    for m in range(m0, m1):
-        p = start[m]
-        dy0, dy1 = load(dy, m * columns + f), load(dy, m * columns + f + V)
-        x0 = splat(x, p + t0)
-        z00, z01 = fma(x0, dy0, z00), fma(x0, dy1, z01)
-        x1 = splat(x, p + t1)
-        z10, z11 = fma(x1, dy0, z10), fma(x1, dy1, z11)
-        x2 = splat(x, p + t2)
-        z20, z21 = fma(x2, dy0, z20), fma(x2, dy1, z21)
-        x3 = splat(x, p + t3)
-        z30, z31 = fma(x3, dy0, z30), fma(x3, dy1, z31)
-        x4 = splat(x, p + t4)
-        z40, z41 = fma(x4, dy0, z40), fma(x4, dy1, z41)
-        x5 = splat(x, p + t5)
-        z50, z51 = fma(x5, dy0, z50), fma(x5, dy1, z51)
-    _store_pair(z, into, V, z00, z01)
-    _store_pair(z, i1, V, z10, z11)
-    _store_pair(z, i2, V, z20, z21)
-    _store_pair(z, i3, V, z30, z31)
-    _store_pair(z, i4, V, z40, z41)
-    _store_pair(z, i5, V, z50, z51)
-
-
-@compiled(parallel=False)
-def _narrow_turned_tile(x, start, m0, m1, tap, k, dy, f, z, into):
-    """Add the positions m0..m1 to 6 taps from k on, the last single vector of columns from f on, (tile.2)."""
-    columns = dy.shape[1]
-    t0, t1, t2, t3, t4, t5 = tap[k], tap[k + 1], tap[k + 2], tap[k + 3], tap[k + 4], tap[k + 5]
-    i1, i2, i3, i4, i5 = into + columns, into + 2 * columns, into + 3 * columns, into + 4 * columns, into + 5 * columns
-    z0, z1, z2, z3, z4, z5 = load(z, into), load(z, i1), load(z, i2), load(z, i3), load(z, i4), load(z, i5)
-    for m in range(m0, m1):
-        p, dy0 = start[m], load(dy, m * columns + f)
-        z0 = fma(splat(x, p + t0), dy0, z0)
-        z1 = fma(splat(x, p + t1), dy0, z1)
-        z2 = fma(splat(x, p + t2), dy0, z2)
-        z3 = fma(splat(x, p + t3), dy0, z3)
-        z4 = fma(splat(x, p + t4), dy0, z4)
-        z5 = fma(splat(x, p + t5), dy0, z5)
-    store(z, into, z0)
-    store(z, i1, z1)
-    store(z, i2, z2)
-    store(z, i3, z3)
-    store(z, i4, z4)
-    store(z, i5, z5)

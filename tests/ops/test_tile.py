@@ -4,49 +4,77 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivid.ops.tile import column_sums, gather_product, gather_product_transposed
+from minivid.ops.tile import Grid, column_sums, gather_product, gather_product_transposed, packed, rows_of
 from tests.numerics import DTYPES, assert_close, normal
 from tests.strategies import seeds
 
 # Sizes around every edge of the tile: fewer positions than a tile has, not divisible, columns of less than one vector,
-# an odd number of vectors, more positions than one piece of work.
-sizes = st.tuples(st.integers(1, 120), st.integers(1, 14), st.integers(1, 40))
+# an odd number of vectors, more positions than one piece of work; images smaller and wider than one.
+sizes = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(1, 40))
+margins = st.tuples(*[st.integers(0, 2)] * 4)
 
 
-def windows(rng, M, K):
-    """Draw inputs, and windows of K scattered inputs that begin anywhere: start (M,), tap (K,)."""
-    tap = np.sort(rng.choice(3 * K, K, replace=False))
-    start = rng.integers(0, 50, M)
-    return normal(rng, 50 + 3 * K), start, tap
+def windows(rng, size, frame, steps):
+    """Draw images, and windows of scattered inputs over the images in their frame of zeros."""
+    N, OH, OW, C, _ = size
+    top, bottom, left, right = frame
+    reach = rng.integers(1, 4, 2)  # rows and columns that a window covers
+    H, W = np.maximum(np.subtract([OH, OW], 1) * steps + reach - [top + bottom, left + right], 1)
+    grid = Grid(N, H, W, C, OH, OW, *steps, *frame)
+    FH, FW = grid.framed
+    inside = (np.arange(reach[0])[:, None, None] * FW + np.arange(reach[1])[:, None]) * C + np.arange(C)
+    tap = np.sort(rng.choice(inside.ravel(), rng.integers(1, inside.size + 1), replace=False))
+    x = normal(rng, N, H, W, C)
+    framed = np.pad(x, [(0, 0), (top, FH - H - top), (left, FW - W - left), (0, 0)])
+    n, i, j = (a.ravel() for a in np.indices((N, OH, OW)))
+    start = ((n * FH + i * steps[0]) * FW + j * steps[1]) * C
+    return x, grid, tap, int(reach[0]), framed.ravel()[start[:, None] + tap]  # the last: (M, K)
 
 
-@given(sizes, seeds)
+def product(x, grid, tap, rows, w, b=None):
+    """Pack the weights (K, F) and compute (tile.1) into a fresh matrix."""
+    y = np.full((grid.positions, w.shape[1]), np.nan, x.dtype)
+    gather_product(x, grid, tap, rows, packed(w[None], x.dtype), b, y)
+    return y
+
+
+@given(sizes, margins, st.tuples(st.integers(1, 2), st.integers(1, 3)), seeds)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_product_of_gathered_windows(dtype, size, seed):
-    M, K, F = size
+def test_product_of_gathered_windows(dtype, size, frame, steps, seed):
     rng = np.random.default_rng(seed)
-    x, start, tap = windows(rng, M, K)
+    x, grid, tap, rows, gathered = windows(rng, size, frame, steps)
+    F, K = size[-1], len(tap)
     x, w, b = (a.astype(dtype) for a in (x, normal(rng, K, F), normal(rng, F)))
-    expected = x.astype(np.float64)[start[:, None] + tap] @ w.astype(np.float64) + b  # (tile.1)
-    assert_close(gather_product(x, start, tap, w, b), expected, terms=K + 1, dtype=dtype)
+    expected = gathered.astype(dtype).astype(np.float64) @ w.astype(np.float64) + b  # (tile.1)
+    assert_close(product(x, grid, tap, rows, w, b), expected, terms=K + 1, dtype=dtype)
 
 
-@given(sizes, seeds)
+@given(sizes, margins, st.tuples(st.integers(1, 2), st.integers(1, 3)), seeds)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_transposed_product_of_gathered_windows(dtype, size, seed):
-    M, K, F = size
+def test_transposed_product_of_gathered_windows(dtype, size, frame, steps, seed):
     rng = np.random.default_rng(seed)
-    x, start, tap = windows(rng, M, K)
-    x, dy = x.astype(dtype), normal(rng, M, F, dtype=dtype)
-    expected = x.astype(np.float64)[start[:, None] + tap].T @ dy.astype(np.float64)  # (tile.2)
-    assert_close(gather_product_transposed(x, start, tap, dy), expected, terms=M, dtype=dtype)
+    x, grid, tap, rows, gathered = windows(rng, size, frame, steps)
+    x, dy = x.astype(dtype), normal(rng, grid.positions, size[-1], dtype=dtype)
+    expected = gathered.astype(dtype).astype(np.float64).T @ dy.astype(np.float64)  # (tile.2)
+    assert_close(gather_product_transposed(x, grid, tap, rows, dy), expected, terms=grid.positions, dtype=dtype)
+
+
+@pytest.mark.parametrize("size", [(1, 3, 300, 2, 20), (40, 5, 5, 3, 20), (2, 40, 30, 17, 70), (7, 13, 1, 33, 5)])
+@pytest.mark.parametrize("frame", [(0, 0, 0, 0), (1, 1, 2, 0)])
+def test_strips_of_images_and_of_rows(size, frame):
+    rng = np.random.default_rng(0)
+    x, grid, tap, rows, gathered = windows(rng, size, frame, (1, 1))
+    w, dy = normal(rng, len(tap), size[-1]), normal(rng, grid.positions, size[-1])
+    assert_close(product(x, grid, tap, rows, w), gathered @ w, terms=len(tap))
+    assert_close(gather_product_transposed(x, grid, tap, rows, dy), gathered.T @ dy, terms=grid.positions)
 
 
 def test_large_weights_take_fewer_partial_sums():
     rng = np.random.default_rng(0)
-    a, dy = normal(rng, 5, 1030), normal(rng, 5, 1001)
-    z = gather_product_transposed(a.ravel(), np.arange(5) * 1030, np.arange(1030), dy)
-    assert_close(z, a.T @ dy, terms=5)
+    for K in (1030, 1032):  # with and without rows that fill up the last tile
+        a, dy = normal(rng, 500, K), normal(rng, 500, 1001)
+        z = gather_product_transposed(a, rows_of(500, K), np.arange(K), 1, dy)
+        assert_close(z, a.T @ dy, terms=500)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -57,14 +85,21 @@ def test_column_sums(dtype):
 
 def test_bits_do_not_depend_on_the_number_of_threads():
     rng = np.random.default_rng(0)
-    x, w, dy = normal(rng, 500 * 20), normal(rng, 20, 70), normal(rng, 500, 70)
-    start, tap = np.arange(500) * 20, np.arange(20)
+    x, w, dy = normal(rng, 500, 20), normal(rng, 20, 70), normal(rng, 500, 70)
+    images, grid = normal(rng, 9, 20, 20, 3), Grid(9, 20, 20, 3, 20, 20, 1, 1, 0, 0, 1, 1)
+    tap, d_images = np.arange(9), normal(rng, grid.positions, 33)
     results, threads = [], numba.get_num_threads()
     try:
         for n in (1, threads):
             numba.set_num_threads(n)
             results.append(
-                [gather_product(x, start, tap, w), gather_product_transposed(x, start, tap, dy), column_sums(dy)]
+                [
+                    product(x, rows_of(500, 20), np.arange(20), 1, w),
+                    product(images, grid, tap, 1, w[:9]),
+                    gather_product_transposed(x, rows_of(500, 20), np.arange(20), 1, dy),
+                    gather_product_transposed(images, grid, tap, 1, d_images),
+                    column_sums(dy),
+                ]
             )
     finally:
         numba.set_num_threads(threads)
@@ -72,6 +107,28 @@ def test_bits_do_not_depend_on_the_number_of_threads():
         np.testing.assert_array_equal(one, many)
 
 
+def test_outputs_go_where_they_are_told_and_nowhere_else():
+    # Two positions in one row: 1·3 + 2·5 = 13, and 2·3 + 4·5 = 26; the second goes two elements before the first.
+    grid = Grid(1, 1, 3, 1, 1, 2)
+    w, y = packed(np.array([[[3.0], [5.0]]]), np.dtype(float)), np.zeros(5)
+    gather_product(np.array([1.0, 2.0, 4.0]), grid, np.array([0, 1]), 1, w, None, y, into=(3, 0, 0, -2))
+    np.testing.assert_array_equal(y, [0, 26, 0, 13, 0])
+
+
+def test_matrices_are_packed_in_the_order_asked_for():
+    rng = np.random.default_rng(0)
+    stack, x = normal(rng, 3, 4, 35), normal(rng, 50, 70)
+    y = np.empty((50, 4))
+    weights = packed(stack, x.dtype, np.array([2, 0]), transpose=True)
+    gather_product(x, rows_of(50, 70), np.arange(70), 1, weights, None, y)
+    assert_close(y, x @ np.concatenate([stack[2].T, stack[0].T]), terms=70)
+
+
+def test_windows_of_nothing_give_the_bias():
+    y = product(np.zeros((9, 1)), rows_of(9, 1), np.zeros(0, np.intp), 1, np.zeros((0, 3)), np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(y, np.tile([1.0, 2.0, 3.0], (9, 1)))
+
+
 def test_other_dtypes_are_refused():
     with pytest.raises(TypeError, match="float32 or float64 arrays, got int64"):
-        gather_product(np.arange(4), np.array([0]), np.arange(4), np.ones((4, 2)))
+        packed(np.ones((1, 4, 2), int), np.dtype(int))

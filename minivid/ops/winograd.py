@@ -1,0 +1,593 @@
+"""Winograd's minimal filtering: convolutions with fewer multiplications.
+
+m outputs of a correlation with r taps need only m + r − 1 multiplications, one for each of as many points:
+
+    y = Aᵀ [(G g) ⊙ (Bᵀ d)]                 g: r taps, d: m + r − 1 inputs, y: m outputs          (winograd.1)
+    A[p,i] = pⁱ,  G[p,k] = pᵏ / Π_{q≠p} (p − q),  Σ_s B[s,p] zˢ = Π_{q≠p} (z − q)                 (winograd.2)
+
+for the points p, and of the point "infinity" the leading coefficients. In two dimensions, with C channels, a tile
+of MH x MW outputs costs 36 products for each channel and filter, instead of MH·MW·KH·KW:
+
+    y[f] = Aᵀ [Σ_c (G w[c,f] Gᵀ) ⊙ (Bᵀ x[c] B)] A + b[f]                                          (winograd.3)
+    dw[c,f] = Gᵀ [Σ_tiles (Bᵀ x[c] B) ⊙ (A dy[f] Aᵀ)] G                                           (winograd.4)
+
+The six points 0, ±5/8, ±3/2 and infinity serve every kernel of 2 to 5 taps, because B does not depend on m and r.
+The gradient with respect to x is (winograd.3) of dy with the kernel turned by 180°. docs/ops/winograd.md derives it.
+"""
+
+import functools
+from fractions import Fraction
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import intrinsic
+
+from minivid.jit import PIECES, compiled
+from minivid.memory import empty
+from minivid.ops.window import Window
+from minivid.simd import (
+    BYTES,
+    REGISTERS,
+    add_outer,
+    full,
+    load,
+    load_part,
+    prefetch,
+    splat,
+    store,
+    store_part,
+    tile_full,
+    tile_load,
+    tile_store,
+    width,
+)
+
+TAPS = range(2, 6)  # kernel sizes that six points serve
+POINTS = (0, Fraction(5, 8), -Fraction(5, 8), Fraction(3, 2), -Fraction(3, 2))  # and infinity
+SIZE = 6  # points, inputs of a tile
+SQUARE = SIZE * SIZE
+
+WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of a core
+SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
+STREAMED = 4_000_000  # bytes of outputs from which they go to memory past the caches
+PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 6_000_000  # multiplications that take as long, see `saves`
+MARGIN = 1.1  # how many fewer there must be
+CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
+GROUP = 8  # tiles that a thread transforms at a time
+ROWS = 8 if REGISTERS == 32 else 6  # tiles per step of the products in (winograd.3)
+CHANNELS = 8 if REGISTERS == 32 else 4  # channels per step of the products in (winograd.4)
+
+# The numbers in the transforms: the positive points, their squares, and what follows from them.
+A, B = float(POINTS[1]), float(POINTS[3])
+AA, BB = A * A, B * B
+AAAA, BBBB = AA * AA, BB * BB
+SUM, PRODUCT = AA + BB, AA * BB
+
+
+def matrices(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Aᵀ (m, 6), G (6, r) and Bᵀ (6, 6) of (winograd.2) as exact fractions; m + r = 7."""
+    At = np.array([[p**i for p in POINTS] + [int(i == m - 1)] for i in range(m)], dtype=object)
+    G = np.array([[Fraction(p**k) / _scale(p) for k in range(r)] for p in POINTS] + [[0] * (r - 1) + [1]], dtype=object)
+    others = [[q for q in POINTS if q != p] for p in POINTS]
+    Bt = np.array([_coefficients(roots) for roots in [*others, POINTS]], dtype=object)
+    return At, G, Bt
+
+
+def _scale(p):
+    return np.prod([p - q for q in POINTS if q != p])
+
+
+def _coefficients(roots) -> list:
+    """Return the coefficients of Π (z − root), the constant first, as many as there are points."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        shifted, scaled = [0, *coefficients], [*(root * c for c in coefficients), 0]
+        coefficients = [s - t for s, t in zip(shifted, scaled, strict=True)]
+    return coefficients + [Fraction(0)] * (SIZE - len(coefficients))
+
+
+@intrinsic
+def _stream(typing_context, array, offset, vector):
+    """Write a vector to ``array.flat[offset:]`` past the caches; it must begin where a cache line does."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        llvm_type = context.get_value_type(vector).as_pointer()
+        written = builder.store(arguments[2], builder.bitcast(builder.gep(data, [arguments[1]]), llvm_type))
+        written.align = vector.width * vector.element.bitwidth // 8
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+def applies(win: Window) -> bool:
+    """Whether six points serve this window: 2 to 5 neighbouring taps, moved by one pixel, in both directions."""
+    return (win.SH, win.SW, win.DH, win.DW) == (1, 1, 1, 1) and win.KH in TAPS and win.KW in TAPS
+
+
+def _tiles(N: int, win: Window) -> int:
+    return N * -(-win.OH // (SIZE + 1 - win.KH)) * -(-win.OW // (SIZE + 1 - win.KW))
+
+
+def saves(N: int, win: Window, C: int, F: int, dtype) -> bool:
+    """Whether (winograd.3) or (winograd.4), from C to F channels, takes less time than (conv2d.1) or (conv2d.3).
+
+    All work is counted in multiplications that take as long: for each tile, the products of 36 points, and the
+    transforms of its channels and filters; the transform of each weight; and starting it all. Vectors are whole.
+    """
+    if not applies(win):
+        return False
+    vector = BYTES // np.dtype(dtype).itemsize
+    tiles, products = _tiles(N, win), C * _whole(F, vector)
+    tile = SQUARE * products + PER_CHANNEL * (_whole(C, vector) + _whole(F, vector))
+    direct = N * win.OH * win.OW * win.KH * win.KW * products
+    return MARGIN * (tiles * tile + PER_WEIGHT * products + START) < direct
+
+
+# --- forward, and the gradient with respect to the input -------------------------------------------------------------
+
+
+def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window) -> np.ndarray:
+    """Compute (winograd.3): x (N, H, W, C), w (KH, KW, C, F), b (F,) or None -> y (N, OH, OW, F)."""
+    F, C = w.shape[3], w.shape[2]
+    dtype = x.dtype
+    vector = BYTES // dtype.itemsize
+    lanes_C, lanes_F = _whole(C, vector), _whole(F, vector)
+    bias = np.zeros(lanes_F, dtype)
+    if b is not None:
+        bias[:F] = b
+    y = empty((x.shape[0], win.OH, win.OW, F), dtype)
+    tiles = _tiles(len(x), win)
+    threads = numba.get_num_threads()
+    share = -(-tiles // threads)
+    block = WORKSPACE // (SQUARE * dtype.itemsize * (lanes_C + 2 * vector)) // ROWS * ROWS
+    block = min(max(block, 2 * ROWS), _whole(max(share, 1), ROWS))
+    v_step = lanes_C * block + vector  # one vector more, lest the 36 stores of a tile meet in one place of the cache
+    m_step = 2 * vector * block + vector
+    v = _workspace((threads, SQUARE * v_step), dtype)
+    m = _workspace((threads, SQUARE * m_step), dtype)
+    u = _transformed_weights(w, dtype)
+    streamed = y.nbytes > STREAMED and lanes_F == F and y.ctypes.data % BYTES == 0
+    patch = _workspace((threads, SIZE, SIZE, lanes_C), dtype)
+    half = _workspace((threads, 2, SQUARE * vector), dtype)
+    _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, streamed, y)
+    return y
+
+
+def _whole(count: int, unit: int) -> int:
+    """Return ``count``, rounded up to a multiple of ``unit``."""
+    return -(-count // unit) * unit
+
+
+def _workspace(shape, dtype) -> np.ndarray:
+    """Return an array that begins, in memory, where a vector may: loads across two cache lines take twice as long."""
+    count = int(np.prod(shape))
+    raw = empty(count * dtype.itemsize + BYTES, np.uint8)
+    begin = -raw.ctypes.data % BYTES
+    return raw[begin : begin + count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def _transformed_weights(w: np.ndarray, dtype) -> np.ndarray:
+    """Return G w Gᵀ in blocks of two vectors of filters, the last of them one vector wide if odd: (block, 36, C, ·)."""
+    KH, KW, C, F = w.shape
+    vector = BYTES // dtype.itemsize
+    lanes = _whole(F, vector)
+    if lanes == F:
+        wide = np.ascontiguousarray(w, dtype)
+    else:
+        wide = np.zeros((KH, KW, C, lanes), dtype)
+        wide[..., :F] = w
+    blocks = -(-lanes // (2 * vector))
+    u = _workspace((SQUARE * (C * lanes + blocks * vector),), dtype)
+    halves = _workspace((PIECES, SQUARE * vector), dtype)
+    _transform_weights(wide, _tap_matrix(KH, dtype), _tap_matrix(KW, dtype), halves, u)
+    return u
+
+
+def turned(w: np.ndarray, dtype) -> np.ndarray:
+    """Return the kernel turned by 180°, with its channels and filters exchanged: (KH, KW, F, C)."""
+    KH, KW, C, F = w.shape
+    w_turned = empty((KH, KW, F, C), dtype)
+    _turn(np.ascontiguousarray(w, dtype), w_turned)
+    return w_turned
+
+
+@compiled
+def _turn(w, w_turned):
+    KH, KW, C, F = w.shape
+    blocks = -(-C // 16)
+    for work in prange(KH * KW * blocks):
+        k, l, c0 = work // (KW * blocks), work // blocks % KW, work % blocks * 16
+        for f0 in range(0, F, 16):  # squares of 16 x 16 stay in the first cache
+            for f in range(f0, min(f0 + 16, F)):
+                for c in range(c0, min(c0 + 16, C)):
+                    w_turned[KH - 1 - k, KW - 1 - l, f, c] = w[k, l, c, f]
+
+
+@functools.cache
+def _tap_matrix(r: int, dtype) -> np.ndarray:
+    return matrices(SIZE + 1 - r, r)[1].astype(dtype)
+
+
+@compiled
+def _transform_weights(w, GH, GW, halves, u):
+    """Write G w Gᵀ."""
+    KH, KW, C, F = w.shape
+    V = width(w)
+    vectors = F // V
+    for piece in prange(PIECES):
+        half = halves[piece]
+        for item in range(piece * vectors * C // PIECES, (piece + 1) * vectors * C // PIECES):
+            f, c = item // C * V, item % C
+            block = f // (2 * V) * 2 * V
+            step = min(2 * V, F - block)
+            panel = C * step + V
+            into = block // (2 * V) * SQUARE * (C * 2 * V + V) + c * step + f - block
+            for i in range(SIZE):
+                for l in range(KW):
+                    total = splat(GH, i * KH) * load(w, (l * C + c) * F + f)
+                    for k in range(1, KH):
+                        total = total + splat(GH, i * KH + k) * load(w, ((k * KW + l) * C + c) * F + f)
+                    store(half, (i * KW + l) * V, total)
+            for i in range(SIZE):
+                for j in range(SIZE):
+                    total = splat(GW, j * KW) * load(half, i * KW * V)
+                    for l in range(1, KW):
+                        total = total + splat(GW, j * KW + l) * load(half, (i * KW + l) * V)
+                    store(u, into + (i * SIZE + j) * panel, total)
+
+
+@compiled
+def _correlate(x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches, halves, streamed, y):
+    C = x.shape[3]
+    V, lanes = width(x), len(b)
+    MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
+    for thread in prange(len(v)):
+        v_own, m_own = v[thread], m[thread]
+        patch, half, outputs = patches[thread], halves[thread, 0], halves[thread, 1]
+        end = min((thread + 1) * share, tiles)
+        for first in range(thread * share, end, block):
+            count = min(block, end - first)
+            for t in range(count):
+                n, i, j = _position(first + t, win, MH, MW)
+                r, s = i - win.top, j - win.left
+                _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
+                _input_tile(x, n, r, s, patch, half, v_own, t * V, block * V, v_step)
+            for f in range(0, lanes, 2 * V):
+                columns = min(2, (lanes - f) // V)
+                _products(
+                    v_own, v_step, u, f // (2 * V) * SQUARE * (C * 2 * V + V), C, block, count, columns, m_own, m_step
+                )
+                for t in range(count):
+                    n, i, j = _position(first + t, win, MH, MW)
+                    for column in range(columns):
+                        g = f + column * V
+                        _output_tile(m_own, (t * columns + column) * V, m_step, half, outputs, MH, MW)
+                        _put(outputs, b, n, i, j, MH, MW, g, streamed, y)
+
+
+@compiled(parallel=False)
+def _position(tile, win, MH, MW):
+    """Return the image of a tile, and the row and column of its first output."""
+    TH, TW = -(-win.OH // MH), -(-win.OW // MW)
+    return tile // (TH * TW), tile // TW % TH * MH, tile % TW * MW
+
+
+@compiled(parallel=False)
+def _input_tile(x, n, r, s, patch, half, v, into, block_step, point_step):
+    """Write Bᵀ d B of the 6 x 6 pixels of image n from (r, s) on, zeros outside the image."""
+    _, H, W, C = x.shape
+    lanes = patch.shape[2]
+    begin = ((n * H + r) * W + s) * C
+    end = begin + ((SIZE - 1) * W + SIZE - 1) * C + lanes  # whole vectors reach beyond the last channel
+    if r >= 0 and s >= 0 and r + SIZE <= H and s + SIZE <= W and end <= x.size:
+        _transform(x, begin, W * C, C, C, half, v, into, block_step, point_step)
+    else:
+        _cut(x, n, r, s, SIZE, SIZE, patch)
+        _transform(patch, 0, SIZE * lanes, lanes, C, half, v, into, block_step, point_step)
+
+
+@compiled(parallel=False)
+def _cut(x, n, r, s, height, breadth, patch):
+    """Copy a rectangle of image n from (r, s) on, zeros outside the image."""
+    _, H, W, C = x.shape
+    V, lanes = width(x), patch.shape[2]
+    for k in range(height):
+        for l in range(breadth):
+            inside = r + k >= 0 and r + k < H and s + l >= 0 and s + l < W
+            begin, into = ((n * H + r + k) * W + s + l) * C, (k * SIZE + l) * lanes
+            for c in range(0, lanes, V):
+                store(patch, into + c, load_part(x, begin + c, C - c) if inside else full(x, 0.0))
+
+
+@compiled(parallel=False)
+def _prefetch_tile(x, n, r, s, height, breadth):
+    """Ask for a rectangle of image n from (r, s) on: rows far apart, which a core does not guess."""
+    _, H, W, C = x.shape
+    count = min(breadth, W - s) * C
+    for k in range(max(r, 0), min(r + height, H)):
+        prefetch(x, ((n * H + k) * W + s) * C, count)
+
+
+@compiled(parallel=False)
+def _transform(x, begin, row, pixel, C, half, v, into, block_step, point_step):
+    """Write Bᵀ d B for C channels, one vector of them after the other."""
+    V = width(x)
+    for c in range(0, C, V):
+        for s in range(SIZE):
+            at = begin + s * pixel + c
+            q0, q1, q2, q3, q4, q5 = _analysed(
+                load(x, at),
+                load(x, at + row),
+                load(x, at + 2 * row),
+                load(x, at + 3 * row),
+                load(x, at + 4 * row),
+                load(x, at + 5 * row),
+            )
+            _store_six(half, s * V, SIZE * V, q0, q1, q2, q3, q4, q5)
+        for i in range(SIZE):
+            at = i * SIZE * V
+            q0, q1, q2, q3, q4, q5 = _analysed(
+                load(half, at),
+                load(half, at + V),
+                load(half, at + 2 * V),
+                load(half, at + 3 * V),
+                load(half, at + 4 * V),
+                load(half, at + 5 * V),
+            )
+            _store_six(v, into + i * SIZE * point_step, point_step, q0, q1, q2, q3, q4, q5)
+        into += block_step
+
+
+@compiled(parallel=False)
+def _analysed(d0, d1, d2, d3, d4, d5):
+    """Return Bᵀ d: the rows of ±a and ±b share their even and their odd part."""
+    even_a, odd_a = d4 - BB * d2, d3 - BB * d1
+    even_b, odd_b = d4 - AA * d2, d3 - AA * d1
+    zero = d4 - SUM * d2 + PRODUCT * d0
+    infinity = d5 - SUM * d3 + PRODUCT * d1
+    return zero, even_a + A * odd_a, even_a - A * odd_a, even_b + B * odd_b, even_b - B * odd_b, infinity
+
+
+@compiled(parallel=False)
+def _store_six(array, at, step, q0, q1, q2, q3, q4, q5):
+    store(array, at, q0)
+    store(array, at + step, q1)
+    store(array, at + 2 * step, q2)
+    store(array, at + 3 * step, q3)
+    store(array, at + 4 * step, q4)
+    store(array, at + 5 * step, q5)
+
+
+@compiled(parallel=False)
+def _products(v, v_step, u, u_at, C, block, count, columns, m, m_step):
+    """Multiply the transformed tiles (count, C) by the transformed weights (C, columns), for each of 36 points."""
+    V = width(v)
+    for point in range(SQUARE):
+        panel = u_at + point * (C * columns * V + V)
+        for t in range(0, count, ROWS):
+            at, into = point * v_step + t * V, point * m_step + t * columns * V
+            if columns == 2:
+                _wide_product(v, at, block * V, C, u, panel, m, into)
+            else:
+                _narrow_product(v, at, block * V, C, u, panel, m, into)
+
+
+@compiled(parallel=False)
+def _eight(V):
+    return 0, V, 2 * V, 3 * V, 4 * V, 5 * V, 6 * V, 7 * V
+
+
+def _product(columns):
+    @compiled(parallel=False)
+    def product(v, at, block_step, C, u, u_at, m, into):
+        """Write the sums over c of v[t,c] · u[c,f], for ROWS tiles t."""
+        V = width(v)
+        rows = _eight(V)[:ROWS]
+        sums = tile_full(v, ROWS, columns, 0.0)
+        for c in range(0, C, V):
+            for lane in range(min(V, C - c)):
+                sums = add_outer(sums, v, rows, at + lane, u, u_at)
+                u_at += columns * V
+            at += block_step
+        tile_store(m, into, columns * V, sums)
+
+    return product
+
+
+_wide_product, _narrow_product = _product(2), _product(1)
+
+
+@compiled(parallel=False)
+def _output_tile(m, at, point_step, half, outputs, MH, MW):
+    """Write Aᵀ q A of 36 products q, a vector of filters each, to outputs (6, 6)."""
+    V = width(m)
+    for s in range(SIZE):
+        begin = at + s * point_step
+        row = SIZE * point_step
+        _synthesise(m, begin, row, MH, half, s * V, SIZE * V)
+    for i in range(MH):
+        _synthesise(half, i * SIZE * V, V, MW, outputs, i * SIZE * V, V)
+
+
+@compiled(parallel=False)
+def _synthesise(q, at, step, M, y, into, y_step):
+    """Write Aᵀ q for up to 5 outputs; the last of the M has the product of infinity too."""
+    q1, q2, q3, q4 = load(q, at + step), load(q, at + 2 * step), load(q, at + 3 * step), load(q, at + 4 * step)
+    even_a, odd_a, even_b, odd_b = q1 + q2, A * (q1 - q2), q3 + q4, B * (q3 - q4)
+    store(y, into, load(q, at) + even_a + even_b)
+    store(y, into + y_step, odd_a + odd_b)
+    store(y, into + 2 * y_step, AA * even_a + BB * even_b)
+    store(y, into + 3 * y_step, AA * odd_a + BB * odd_b)
+    store(y, into + 4 * y_step, AAAA * even_a + BBBB * even_b)
+    last = into + (M - 1) * y_step
+    store(y, last, load(y, last) + load(q, at + 5 * step))
+
+
+@compiled(parallel=False)
+def _put(outputs, b, n, r, s, MH, MW, f, streamed, y):
+    """Write the outputs that lie inside the image, plus bias."""
+    _, OH, OW, F = y.shape
+    V = width(y)
+    bias = load(b, f)
+    for k in range(min(MH, OH - r)):
+        for l in range(min(MW, OW - s)):
+            at, into = (k * SIZE + l) * V, ((n * OH + r + k) * OW + s + l) * F + f
+            if streamed:
+                _stream(y, into, load(outputs, at) + bias)
+            else:
+                store_part(y, into, load(outputs, at) + bias, F - f)
+
+
+# --- the gradient with respect to the weights ------------------------------------------------------------------------
+
+
+def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
+    """Compute (winograd.4): dy (N, OH, OW, F), x (N, H, W, C) -> dw (KH, KW, C, F)."""
+    C, F = x.shape[3], dy.shape[3]
+    dtype = x.dtype
+    vector = BYTES // dtype.itemsize
+    lanes_C, lanes_F = _whole(C, vector), _whole(F, vector)
+    tiles = _tiles(len(x), win)
+    dw = np.zeros((win.KH, win.KW, C, lanes_F), dtype)
+    if tiles:
+        chunk = min(CHUNK, max(GROUP, SHARED // (SQUARE * dtype.itemsize * (lanes_C + lanes_F))))
+        chunk = _whole(-(-tiles // -(-tiles // chunk)), GROUP)
+        v_step, q_step = lanes_C * chunk + vector, lanes_F * chunk + vector
+        v, q = _workspace((SQUARE * v_step,), dtype), _workspace((SQUARE * q_step,), dtype)
+        z = _workspace((SQUARE, lanes_C, lanes_F), dtype)
+        groups = chunk // GROUP
+        patches = _workspace((groups, SIZE, SIZE, lanes_C), dtype)
+        outputs = _workspace((groups, SIZE, SIZE, lanes_F), dtype)
+        halves = _workspace((groups, SQUARE * vector), dtype)
+        _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputs, halves, z)
+        halves = _workspace((PIECES, SQUARE * vector), dtype)
+        _gather_weights(z, _tap_matrix(win.KH, dtype), _tap_matrix(win.KW, dtype), halves, dw)
+    return np.ascontiguousarray(dw[..., :F])
+
+
+@compiled
+def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputses, halves, z):
+    """Write the sums of (winograd.4) over all tiles: chunk after chunk, whatever the number of threads."""
+    _, C, lanes = z.shape
+    V = width(x)
+    MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
+    for first in range(0, tiles, chunk):
+        count = min(chunk, tiles - first)
+        for group in prange(-(-count // GROUP)):
+            patch, outputs, half = patches[group], outputses[group], halves[group]
+            for t in range(group * GROUP, min((group + 1) * GROUP, count)):
+                n, i, j = _position(first + t, win, MH, MW)
+                r, s = i - win.top, j - win.left
+                _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
+                _prefetch_tile(dy, n, i, j + MW, MH, MW)
+                _input_tile(x, n, r, s, patch, half, v, t * V, chunk * V, v_step)
+                _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)
+        for work in prange(SQUARE * (C // V)):
+            point, block = work // (C // V), work % (C // V)
+            for f in range(0, lanes, 2 * V):
+                for lane in range(0, V, CHANNELS):
+                    v_at = point * v_step + block * chunk * V + lane
+                    q_at = point * q_step + f // V * chunk * V
+                    into = (point * C + block * V + lane) * lanes + f
+                    if f + 2 * V <= lanes:
+                        _add_pair(v, v_at, q, q_at, chunk * V, count, z, into, lanes, first == 0)
+                    else:
+                        _add_single(v, v_at, q, q_at, count, z, into, lanes, first == 0)
+
+
+@compiled(parallel=False)
+def _gradient_tile(dy, n, i, j, MH, MW, patch, half, q, into, block_step, point_step):
+    """Write A dy Aᵀ of the MH x MW outputs of image n from (i, j) on, zeros outside the image."""
+    _, OH, OW, F = dy.shape
+    lanes = patch.shape[2]
+    begin = ((n * OH + i) * OW + j) * F
+    end = begin + ((MH - 1) * OW + MW - 1) * F + lanes  # whole vectors reach beyond the last filter
+    if i + MH <= OH and j + MW <= OW and end <= dy.size:
+        _transform_outputs(dy, begin, OW * F, F, F, MH, MW, half, q, into, block_step, point_step)
+    else:
+        _cut(dy, n, i, j, MH, MW, patch)
+        _transform_outputs(patch, 0, SIZE * lanes, lanes, F, MH, MW, half, q, into, block_step, point_step)
+
+
+@compiled(parallel=False)
+def _transform_outputs(dy, begin, row, pixel, F, MH, MW, half, q, into, block_step, point_step):
+    """Write A dy Aᵀ for F filters, one vector of them after the other."""
+    V = width(dy)
+    for f in range(0, F, V):
+        for s in range(MW):
+            _spread(dy, begin + s * pixel + f, row, MH, half, s * V, SIZE * V)
+        for i in range(SIZE):
+            _spread(half, i * SIZE * V, V, MW, q, into + i * SIZE * point_step, point_step)
+        into += block_step
+
+
+@compiled(parallel=False)
+def _spread(y, at, step, M, q, into, q_step):
+    """Write A y of M numbers y."""
+    zero = full(y, 0.0)
+    y0, y1 = load(y, at), load(y, at + step)
+    y2 = load(y, at + 2 * step) if M > 2 else zero
+    y3 = load(y, at + 3 * step) if M > 3 else zero
+    y4 = load(y, at + 4 * step) if M > 4 else zero
+    even_a, odd_a = y0 + AA * y2 + AAAA * y4, A * (y1 + AA * y3)
+    even_b, odd_b = y0 + BB * y2 + BBBB * y4, B * (y1 + BB * y3)
+    infinity = load(y, at + (M - 1) * step)
+    _store_six(q, into, q_step, y0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, infinity)
+
+
+@compiled(parallel=False)
+def _add_pair(v, v_at, q, q_at, q_block, count, z, into, lanes, fresh):
+    """Add the products of ``count`` tiles, for CHANNELS channels and two vectors of filters, to z."""
+    V = width(v)
+    rows = (0, 1, 2, 3, 4, 5, 6, 7)[:CHANNELS]
+    first = tile_full(v, CHANNELS, 1, 0.0) if fresh else tile_load(z, into, lanes, CHANNELS, 1)
+    second = tile_full(v, CHANNELS, 1, 0.0) if fresh else tile_load(z, into + V, lanes, CHANNELS, 1)
+    for _ in range(count):
+        first = add_outer(first, v, rows, v_at, q, q_at)
+        second = add_outer(second, v, rows, v_at, q, q_at + q_block)
+        v_at += V
+        q_at += V
+    tile_store(z, into, lanes, first)
+    tile_store(z, into + V, lanes, second)
+
+
+@compiled(parallel=False)
+def _add_single(v, v_at, q, q_at, count, z, into, lanes, fresh):
+    """Add the products of ``count`` tiles, for CHANNELS channels and one vector of filters, to z."""
+    V = width(v)
+    rows = (0, 1, 2, 3, 4, 5, 6, 7)[:CHANNELS]
+    sums = tile_full(v, CHANNELS, 1, 0.0) if fresh else tile_load(z, into, lanes, CHANNELS, 1)
+    for _ in range(count):
+        sums = add_outer(sums, v, rows, v_at, q, q_at)
+        v_at += V
+        q_at += V
+    tile_store(z, into, lanes, sums)
+
+
+@compiled
+def _gather_weights(z, GH, GW, halves, dw):
+    """Write Gᵀ z G."""
+    KH, KW, C, F = dw.shape
+    V = width(z)
+    stride = z.shape[1] * F
+    for piece in prange(PIECES):
+        half = halves[piece]
+        for c in range(piece * C // PIECES, (piece + 1) * C // PIECES):
+            for f in range(0, F, V):
+                at = c * F + f
+                for k in range(KH):
+                    for j in range(SIZE):
+                        total = splat(GH, k) * load(z, at + j * stride)
+                        for i in range(1, SIZE):
+                            total = total + splat(GH, i * KH + k) * load(z, at + (i * SIZE + j) * stride)
+                        store(half, (k * SIZE + j) * V, total)
+                for k in range(KH):
+                    for l in range(KW):
+                        total = splat(GW, l) * load(half, k * SIZE * V)
+                        for j in range(1, SIZE):
+                            total = total + splat(GW, j * KW + l) * load(half, (k * SIZE + j) * V)
+                        store(dw, ((k * KW + l) * C + c) * F + f, total)

@@ -1,0 +1,190 @@
+from fractions import Fraction
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minivid
+from minivid.ops import winograd
+from minivid.ops.conv2d import conv2d_backward, conv2d_forward
+from minivid.ops.window import window_of
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal
+from tests.strategies import seeds
+
+LANES = 16  # a vector holds 4, 8 or 16 numbers
+
+
+@st.composite
+def convolutions(draw):
+    kernel = draw(st.tuples(st.integers(2, 5), st.integers(2, 5)))
+    padding = draw(st.sampled_from(["valid", "same", 1, 6, ((0, 3), (2, 0))]))
+    image = kernel[0] + draw(st.integers(0, 9)), kernel[1] + draw(st.integers(0, 9))
+    N, C, F = draw(st.integers(1, 3)), draw(st.sampled_from([1, 3, 8, 17, 32])), draw(st.sampled_from([1, 5, 16, 33]))
+    return (N, *image, C), (*kernel, C, F), padding
+
+
+def draw_arrays(x_shape, w_shape, padding, seed, dtype):
+    rng = np.random.default_rng(seed)
+    x, w, b = normal(rng, *x_shape), normal(rng, *w_shape), normal(rng, w_shape[3])
+    win = window_of(x_shape[1:3], w_shape[:2], 1, padding)
+    dy = normal(rng, x_shape[0], win.OH, win.OW, w_shape[3])
+    return [a.astype(dtype) for a in (x, w, b, dy)]
+
+
+def compute(name, x, w, b, dy, padding):
+    with minivid.use(name):
+        y = assert_not_mutated(conv2d_forward, x, w, b, padding=padding)
+        return [y, *assert_not_mutated(conv2d_backward, dy, x, w, padding=padding)]
+
+
+# the matrices
+
+
+def test_two_taps_by_hand():
+    # The points 0, 1, -1 would give two outputs of two taps for three products. With the six points of the library,
+    # two taps g give five outputs: y_i = g_0·d_i + g_1·d_{i+1}.
+    At, G, Bt = winograd.matrices(5, 2)
+    d = np.array([Fraction(n) for n in (1, 2, 0, -1, 3, 5)], dtype=object)
+    y = At @ ((G @ np.array([2, 10], dtype=object)) * (Bt @ d))  # (winograd.1)
+    # 2·1 + 10·2 = 22; 2·2 + 10·0 = 4; 0 − 10 = −10; −2 + 30 = 28; 6 + 50 = 56
+    assert y.tolist() == [22, 4, -10, 28, 56]
+
+
+def test_matrices_by_hand():
+    At, G, Bt = winograd.matrices(4, 3)
+    # (winograd.2) with p = 5/8: its powers; and Π (p − q) = p·2p·(p² − 9/4) = 2·25/64·(25/64 − 144/64) = −2975/2048
+    assert At[:, 1].tolist() == [1, Fraction(5, 8), Fraction(25, 64), Fraction(125, 512)]
+    assert G[1].tolist() == [Fraction(-2048, 2975), Fraction(-1280, 2975), Fraction(-800, 2975)]
+    # Π over the points without 0: (z² − 25/64)(z² − 9/4) = z⁴ − 169/64 z² + 225/256
+    assert Bt[0].tolist() == [Fraction(225, 256), 0, Fraction(-169, 64), 0, 1, 0]
+    assert At[:, 5].tolist() == [0, 0, 0, 1]
+    assert G[5].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("r", winograd.TAPS)
+def test_matrices_are_exact(r):
+    m = 7 - r
+    At, G, Bt = winograd.matrices(m, r)
+    for k in range(r):
+        for s in range(6):
+            # One tap at k and one input at s: output i = s − k is 1, all others are 0.
+            y = At @ (G[:, k] * Bt[:, s])
+            assert y.tolist() == [int(i == s - k) for i in range(m)]
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 2), (2, 4)])
+def test_compiled_transforms_are_the_matrices(kernel):
+    """One pixel, one tap: the loops share sums of even and odd points, and must still be (winograd.3)."""
+    KH, KW = kernel
+    MH, MW = 7 - KH, 7 - KW
+    win = window_of((6, 6), kernel)
+    for r, s, k, l in [(0, 0, 0, 0), (5, 5, KH - 1, KW - 1), (3, 2, 1, 1), (2, 4, 1, 0), (4, 1, 0, 1)]:
+        x, w = np.zeros((1, 6, 6, 1)), np.zeros((KH, KW, 1, 1))
+        x[0, r, s, 0] = w[k, l, 0, 0] = 1.0
+        y = winograd.correlate(x, w, None, win)[0, :, :, 0]
+        expected = np.array([[float((i, j) == (r - k, s - l)) for j in range(MW)] for i in range(MH)])
+        np.testing.assert_allclose(y, expected, atol=1e-14)
+
+
+# against the reference
+
+
+@given(convolutions(), seeds)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matches_the_reference(dtype, case, seed):
+    x_shape, w_shape, padding = case
+    x, w, b, dy = draw_arrays(*case, seed, dtype)
+    y, dx, dw, db = compute("winograd", x, w, b, dy, padding)
+    expected = compute("reference", *(a.astype(np.float64) for a in (x, w, b, dy)), padding)
+    assert_close(y, expected[0], terms=int(np.prod(w_shape[:3])) + 1, dtype=dtype)
+    assert_close(dx, expected[1], terms=w_shape[0] * w_shape[1] * w_shape[3], dtype=dtype)
+    assert_close(dw, expected[2], terms=dy.size, dtype=dtype)
+    assert_close(db, expected[3], terms=dy.size, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_tiles_and_channels(dtype):
+    """More tiles than a block and a chunk hold, more channels than a vector: (winograd.3) and (winograd.4)."""
+    case = (5, 33, 30, 70), (3, 3, 70, 50), "same"
+    x, w, b, dy = draw_arrays(*case, 0, dtype)
+    y, dx, dw, db = compute("winograd", x, w, b, dy, "same")
+    expected = compute("loops", *(a.astype(np.float64) for a in (x, w, b, dy)), "same")
+    for actual, wanted, terms in zip((y, dx, dw, db), expected, (631, 450, dy.size, dy.size), strict=True):
+        assert_close(actual, wanted, terms=terms, dtype=dtype)
+
+
+@given(convolutions(), seeds)
+def test_backward_is_the_adjoint_of_forward(case, seed):
+    x, w, b, dy = draw_arrays(*case, seed, np.float64)
+    y, dx, dw, _ = compute("winograd", x, w, np.zeros_like(b), dy, case[2])
+    scale = np.abs(dy).sum() * np.abs(x).max() * np.abs(w).max() * np.prod(w.shape[:3])
+    assert abs((dy * y).sum() - (dx * x).sum()) <= 1e-14 * scale
+    assert abs((dy * y).sum() - (dw * w).sum()) <= 1e-14 * scale
+
+
+@pytest.mark.parametrize("name", ["winograd", "cpu"])
+def test_empty_batch(name):
+    x, w = np.zeros((0, 9, 9, 16), np.float32), np.ones((3, 3, 16, 32), np.float32)
+    y, dx, dw, db = compute(name, x, w, np.ones(32, np.float32), np.zeros((0, 7, 7, 32), np.float32), "valid")
+    assert y.shape == (0, 7, 7, 32)
+    assert dx.shape == x.shape
+    assert not dw.any()
+    assert not db.any()
+
+
+def test_the_margins_beyond_the_arrays_are_neither_read_nor_written():
+    """Channels that fill no vector: what lies around x, in the same memory, has no say."""
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, 2, 8, 8, 3, dtype=np.float32), normal(rng, 3, 3, 3, 5, dtype=np.float32)
+    memory = np.full(x.size + 2 * LANES, np.nan, np.float32)
+    memory[LANES:-LANES] = x.ravel()
+    inside = memory[LANES:-LANES].reshape(x.shape)
+    with minivid.use("winograd"):
+        np.testing.assert_array_equal(conv2d_forward(inside, w), conv2d_forward(x, w))
+
+
+def test_nan_spreads_within_the_tiles_that_see_it():
+    x, w = np.ones((1, 12, 12, 2)), np.ones((3, 3, 2, 4))
+    x[0, 1, 1, 0] = np.nan
+    with minivid.use("winograd"):
+        y = conv2d_forward(x, w)  # 10 x 10 outputs: tiles of 4 x 4, the first of them reads pixels 0 to 5
+    assert np.isnan(y[0, :4, :4]).all()
+    np.testing.assert_allclose(y[0, 4:], 18.0)
+    np.testing.assert_allclose(y[0, :4, 4:], 18.0)
+
+
+# the same bits
+
+
+def test_bits_do_not_depend_on_the_number_of_threads_or_the_run():
+    x, w, b, dy = draw_arrays((3, 37, 29, 19), (3, 3, 19, 35), "same", 0, np.float32)
+    threads = numba.get_num_threads()
+    results = []
+    try:
+        for n in (1, threads, threads):
+            numba.set_num_threads(n)
+            results.append(compute("winograd", x, w, b, dy, "same"))
+    finally:
+        numba.set_num_threads(threads)
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+# the choice
+
+
+def test_winograd_is_taken_where_it_saves():
+    def saves(N, size, C, F, kernel=3, strides=1, dilation=1):
+        return winograd.saves(N, window_of((size, size), kernel, strides, "valid", dilation), C, F, np.float32)
+
+    assert saves(16, 56, 64, 64)
+    assert not saves(8, 224, 3, 32)  # three channels: the transforms cost more than they save
+    assert saves(8, 224, 32, 3)  # three filters take a whole vector in either way
+    assert not saves(1, 6, 256, 256)  # one tile: transforming the weights does
+    assert not saves(16, 56, 64, 64, strides=2)
+    assert not saves(16, 56, 64, 64, dilation=2)
+    assert not saves(16, 56, 64, 64, kernel=1)
+    assert not saves(16, 56, 64, 64, kernel=7)
