@@ -50,8 +50,12 @@ class Activation:
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Return y, of the shape and dtype of x, and keep it for `backward`."""
-        self._y = self.forward_function(x)
-        return self._y
+        return self.remember(self.forward_function(x))
+
+    def remember(self, y: np.ndarray) -> np.ndarray:
+        """Keep an output computed elsewhere, together with what it was applied to, for `backward`; return it."""
+        self._y = y
+        return y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """Return dx, given the gradient dy with respect to the output of the last `forward`.

@@ -1,4 +1,4 @@
-"""The command line: `minivid demo`, `train`, `evaluate`, `predict`, `gradcheck`, `doctor`."""
+"""The command line: `minivid demo`, `train`, `evaluate`, `predict`, `gradcheck`, `bench`, `doctor`."""
 
 import sys
 import traceback
@@ -206,6 +206,28 @@ def gradcheck(
     except ValueError as error:  # no operation of that name
         raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
+
+
+@app.command()
+def bench(
+    out: Annotated[Path, typer.Option(help="Folder for bench.json and the pictures.")] = Path("runs/bench"),
+    only: Annotated[list[str] | None, typer.Option(metavar="GROUP", help="Measure this group; repeatable.")] = None,
+    ladder: Annotated[
+        list[str] | None, typer.Option(metavar="OPERATION", help="Compare all implementations of it; repeatable.")
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Few rounds, two shapes per group.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each side; 2 by default, or all cores.")] = None,
+    isa: Annotated[str, typer.Option(help="native, or avx2 to limit both sides to it.")] = "native",
+    page: Annotated[Path | None, typer.Option(help="Markdown page whose marked tables are written anew.")] = None,
+) -> None:
+    """Time the kernels: against PyTorch if it is installed, and against the ceilings of this machine."""
+    from minivid.bench.run import check_wanted, run_bench
+
+    try:
+        check_wanted(only or (), ladder or (), isa, page)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    run_bench(out, only or (), ladder or (), quick, threads, isa, page)
 
 
 @app.command()

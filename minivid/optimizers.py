@@ -31,8 +31,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numba import prange
 
-from minivid.backend import xp_of
+from minivid.backend import Op, xp_of
+from minivid.jit import compiled
+from minivid.simd import load_part, sqrt, store_part, where, width
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineDecay", "ExponentialDecay", "Optimizer", "RMSprop", "get", "serialize"]
 
@@ -431,21 +434,62 @@ class Adam(Optimizer):
 
     def update(self, name: str, w: Any, g: Any, rate: float) -> None:
         """Update one parameter in place, (adam.1) to (adam.5)."""
-        xp = xp_of(w)
         t = self.iterations + 1
         m = self.slot(name, "m", w)
         v = self.slot(name, "v", w)
-        _average(m, g, self.beta_1)  # (adam.1)
-        _average(v, g * g, self.beta_2)  # (adam.2)
-        if self.amsgrad:
-            v_hat = self.slot(name, "v_hat", w)
-            v = xp.maximum(v_hat, v, out=v_hat)  # (adam.5)
+        v_hat = self.slot(name, "v_hat", w) if self.amsgrad else None
         alpha = rate * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)  # (adam.3)
-        u = xp.sqrt(v)
-        u += self.epsilon
-        xp.divide(m, u, out=u)
-        u *= alpha
-        w -= u  # (adam.4)
+        _adam(w, g, m, v, v_hat, alpha, self.beta_1, self.beta_2, self.epsilon)
+
+
+def _adam_reference(w, g, m, v, v_hat, alpha, beta_1, beta_2, epsilon) -> None:
+    """Update w, m, v and, unless it is None, v_hat in place."""
+    xp = xp_of(w)
+    _average(m, g, beta_1)  # (adam.1)
+    _average(v, g * g, beta_2)  # (adam.2)
+    if v_hat is not None:
+        v = xp.maximum(v_hat, v, out=v_hat)  # (adam.5)
+    u = xp.sqrt(v)
+    u += epsilon
+    xp.divide(m, u, out=u)
+    u *= alpha
+    w -= u  # (adam.4)
+
+
+def _adam_loops(w, g, m, v, v_hat, alpha, beta_1, beta_2, epsilon) -> None:
+    """Update in one pass over memory instead of one per operation."""
+    arrays = w, g, m, v, v if v_hat is None else v_hat
+    known = w.dtype in (np.float32, np.float64) and all(a.flags.c_contiguous for a in arrays)
+    if w.size < _LARGE or not known:
+        return _adam_reference(w, g, m, v, v_hat, alpha, beta_1, beta_2, epsilon)
+    numbers = map(w.dtype.type, (alpha, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, epsilon))
+    _adam_pass(*(a.reshape(-1) for a in arrays), v_hat is not None, *numbers)
+
+
+_LARGE = 1 << 15  # entries; for fewer, NumPy is done before the threads have woken
+_CHUNK = 4096  # entries that one thread takes at a time, whatever the number of threads
+
+
+@compiled
+def _adam_pass(w, g, m, v, v_hat, amsgrad, alpha, keep_m, take_m, keep_v, take_v, epsilon):
+    V = width(w)
+    for chunk in prange(-(-w.size // _CHUNK)):
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, w.size), V):
+            left = w.size - i  # a vector at the very end is not whole
+            g_i = load_part(g, i, left)
+            m_i = load_part(m, i, left) * keep_m + g_i * take_m  # (adam.1)
+            v_i = load_part(v, i, left) * keep_v + g_i * g_i * take_v  # (adam.2)
+            store_part(m, i, m_i, left)
+            store_part(v, i, v_i, left)
+            if amsgrad:
+                largest = load_part(v_hat, i, left)
+                v_i = where(largest > v_i, largest, v_i)  # (adam.5)
+                store_part(v_hat, i, v_i, left)
+            w_i = load_part(w, i, left) - m_i / (sqrt(v_i) + epsilon) * alpha  # (adam.4)
+            store_part(w, i, w_i, left)
+
+
+_adam = Op(reference=_adam_reference, loops=_adam_loops, gpu=_adam_reference)
 
 
 class AdamW(Adam):

@@ -44,10 +44,12 @@ __all__ = [
     "Vector",
     "add_outer",
     "add_outer_part",
+    "any_of",
     "entries",
     "exp",
     "fma",
     "full",
+    "full_as",
     "load",
     "load_as",
     "load_part",
@@ -56,9 +58,11 @@ __all__ = [
     "splat",
     "sqrt",
     "store",
-    "store_as",
     "store_part",
+    "stream",
+    "stream_copy",
     "tanh",
+    "tile_at_least",
     "tile_full",
     "tile_load",
     "tile_load_part",
@@ -66,6 +70,7 @@ __all__ = [
     "tile_repeat",
     "tile_scatter",
     "tile_store",
+    "tile_stream",
     "where",
     "width",
 ]
@@ -254,6 +259,33 @@ def prefetch(typing_context, array, offset, count):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def stream(typing_context, array, offset, vector):
+    """Write a vector to ``array.flat[offset:]`` past the caches; it must begin where a vector does in memory."""
+
+    def generate(context, builder, signature, arguments):
+        address = _address(context, builder, array, *arguments[:2], context.get_value_type(vector))
+        _stream(builder, arguments[2], address, vector)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@compiled(parallel=False)
+def stream_copy(source, start, target, offset, count):
+    """Copy ``source.flat[start : start + count]`` to ``target.flat[offset:]`` past the caches.
+
+    The target's first element must be where a vector may begin for `stream`; the offset may be any.
+    """
+    V = width(target)
+    head = min(-offset % V, count)
+    store_part(target, offset, load_part(source, start, head), head)
+    tail = head + (count - head) // V * V
+    for i in range(head, tail, V):
+        stream(target, offset + i, load(source, start + i))
+    store_part(target, offset + tail, load_part(source, start + tail, count - tail), count - tail)
 
 
 @intrinsic
@@ -545,34 +577,41 @@ def sqrt(typing_context, a):
     return a(a), generate
 
 
-# --- winning offsets: small integers in memory, vectors of floating-point numbers in registers ---------------------
+# --- masks, and vectors of the small integers that number the taps of a window -------------------------------------
+
+
+@intrinsic
+def any_of(typing_context, mask):
+    """Return whether a mask is true anywhere."""
+
+    def generate(context, builder, signature, arguments):
+        bits = builder.bitcast(arguments[0], ir.IntType(mask.width))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(mask), generate
 
 
 @intrinsic
 def load_as(typing_context, like, array, offset):
-    """Return ``array.flat[offset : offset + V]``, small non-negative integers, as a vector of the type of ``like``."""
-    narrow = Vector(array.dtype, like.width)
+    """Return as many elements of ``array.flat[offset:]`` as the vector ``like`` has, of the array's own type."""
+    vector = Vector(array.dtype, like.width)
 
     def generate(context, builder, signature, arguments):
-        _, array_value, offset_value = arguments
-        address = _address(context, builder, array, array_value, offset_value, context.get_value_type(narrow))
-        return builder.uitofp(_load(builder, address, narrow), context.get_value_type(like))
+        return _load(builder, _address(context, builder, array, *arguments[1:], context.get_value_type(vector)), vector)
 
-    return like(like, array, types.intp), generate
+    return vector(like, array, types.intp), generate
 
 
 @intrinsic
-def store_as(typing_context, array, offset, vector):
-    """Write a vector of numbers that are small non-negative integers to an array of unsigned integers."""
-    narrow = Vector(array.dtype, vector.width)
+def full_as(typing_context, like, array, value):
+    """Return a vector as long as ``like``, of the elements of the array: ``value`` everywhere."""
+    vector = Vector(array.dtype, like.width)
 
     def generate(context, builder, signature, arguments):
-        llvm_narrow = context.get_value_type(narrow)
-        address = _address(context, builder, array, *arguments[:2], llvm_narrow)
-        builder.store(builder.fptoui(arguments[2], llvm_narrow), address).align = narrow.element.bitwidth // 8
-        return context.get_dummy_value()
+        element = context.cast(builder, arguments[2], value, vector.element)
+        return _everywhere(builder, element, context.get_value_type(vector))
 
-    return types.void(array, types.intp, vector), generate
+    return vector(like, array, value), generate
 
 
 # --- tiles ---------------------------------------------------------------------------------------------------------
@@ -657,6 +696,39 @@ def tile_load_part(typing_context, array, offset, step, rows, columns, count):
         return _gather(context, builder, tile, vectors)
 
     return tile(array, types.intp, types.intp, rows, columns, types.intp), generate
+
+
+@intrinsic
+def tile_at_least(typing_context, tile, low):
+    """Return the tile with numbers below ``low`` raised to it; NaN stays NaN."""
+
+    def generate(context, builder, signature, arguments):
+        llvm_vector = context.get_value_type(tile.vector)
+        floor = _everywhere(builder, context.cast(builder, arguments[1], low, tile.vector.element), llvm_vector)
+        raised = []
+        for at in range(tile.rows * tile.columns):
+            value = builder.extract_value(arguments[0], at)
+            raised.append(builder.select(builder.fcmp_ordered("<", value, floor), floor, value))
+        return _gather(context, builder, tile, raised)
+
+    return tile(tile, low), generate
+
+
+@intrinsic
+def tile_stream(typing_context, array, offsets, q, tile):
+    """Like `tile_scatter` for whole rows, past the caches: every vector must begin where one does in memory."""
+
+    def generate(context, builder, signature, arguments):
+        array_value, offset_tuple, q_value, tile_value = arguments
+        for r in range(tile.rows):
+            start = builder.add(builder.extract_value(offset_tuple, r), q_value)
+            row = _address(context, builder, array, array_value, start, context.get_value_type(tile.vector))
+            for c in range(tile.columns):
+                value = builder.extract_value(tile_value, r * tile.columns + c)
+                _stream(builder, value, builder.gep(row, [_index(c)]), tile.vector)
+        return context.get_dummy_value()
+
+    return types.void(array, offsets, types.intp, tile), generate
 
 
 @intrinsic
@@ -818,6 +890,12 @@ def _part_masks(builder, count, tile: Tile) -> list:
     limit = _everywhere(builder, count, lanes)
     first = [range(c * tile.vector.width, (c + 1) * tile.vector.width) for c in range(tile.columns)]
     return [builder.icmp_signed("<", ir.Constant(lanes, list(elements)), limit) for elements in first]
+
+
+def _stream(builder, value, address, vector: Vector) -> None:
+    written = builder.store(value, address)
+    written.align = vector.width * vector.element.bitwidth // 8
+    written.set_metadata("nontemporal", builder.module.add_metadata([_index(1)]))
 
 
 def _load_part(builder, address, vector: Vector, mask):

@@ -13,6 +13,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure():
+    """Have more threads than a small machine has cores: tests ask whether results depend on their number."""
+    cores = os.cpu_count() or 1
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(4, cores)))
+    import numba
+
+    numba.set_num_threads(min(cores, numba.config.NUMBA_NUM_THREADS))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real clips and odd video files; tests that need it skip where it is absent."""

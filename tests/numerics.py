@@ -1,5 +1,6 @@
 """What the tests of all operations share: drawing arrays, and comparing within rounding."""
 
+import numba
 import numpy as np
 
 from minivid.gradcheck import tolerance
@@ -42,3 +43,18 @@ def assert_not_mutated(function, *arrays, **kwargs):
     for array, copy in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, copy)
     return result
+
+
+def assert_same_bits(compute):
+    """Assert that the arrays that ``compute()`` returns do not depend on the number of threads, nor on the run."""
+    before = numba.get_num_threads()
+    try:
+        runs = []
+        for threads in [1, 2, numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_NUM_THREADS]:
+            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+            runs.append([np.array(array) for array in compute()])
+    finally:
+        numba.set_num_threads(before)
+    for other in runs[1:]:
+        for first, again in zip(runs[0], other, strict=True):
+            np.testing.assert_array_equal(first, again)

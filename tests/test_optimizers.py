@@ -5,9 +5,11 @@ import math
 import re
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
+import minivid
 from minivid import optimizers
 from minivid.optimizers import SGD, Adam, AdamW, CosineDecay, ExponentialDecay, RMSprop
 
@@ -405,3 +407,41 @@ def test_code_and_documentation_have_the_same_equations():
     comments = "".join(line.partition("#")[2] for line in code.splitlines())
     tag = r"[a-z]+\.\d"
     assert set(re.findall(rf"\(({tag})\)", comments)) == set(re.findall(rf"\\tag{{({tag})}}", page))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_adam_in_one_pass_is_adam(dtype, amsgrad):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(300, 211)).astype(dtype)  # not a multiple of a thread's chunk
+    steps = [rng.normal(size=start.shape).astype(dtype) * 10.0**-step for step in range(4)]
+    results = []
+    for name in ("reference", "cpu"):
+        w, optimizer = start.copy(), Adam(learning_rate=0.1, amsgrad=amsgrad)
+        with minivid.use(name):
+            for g in steps:
+                optimizer.step({"w": w}, {"w": g})
+        results.append([w, *(optimizer.slots[key] for key in sorted(optimizer.slots))])
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * np.abs(expected).max())
+    turned = start.T.copy().T  # no row-by-row layout
+    optimizer = Adam(learning_rate=0.1, amsgrad=amsgrad)
+    for g in steps:
+        optimizer.step({"w": turned}, {"w": g})
+    np.testing.assert_array_equal(turned, results[0][0])
+
+
+def test_adam_has_the_same_bits_for_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    start, g = rng.normal(size=(2, 40_001)).astype(np.float32)
+    results, threads = [], numba.get_num_threads()
+    try:
+        for count in (1, threads):
+            numba.set_num_threads(count)
+            w, optimizer = start.copy(), Adam()
+            for _ in range(3):
+                optimizer.step({"w": w}, {"w": g})
+            results.append(w)
+    finally:
+        numba.set_num_threads(threads)
+    np.testing.assert_array_equal(*results)

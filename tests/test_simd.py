@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 
+from minivid import memory
 from minivid.jit import compiled
 from minivid.simd import (
     BYTES,
     REGISTERS,
     add_outer,
+    any_of,
     entries,
     exp,
     fma,
     full,
+    full_as,
     load,
     load_as,
     load_part,
@@ -17,8 +20,8 @@ from minivid.simd import (
     splat,
     sqrt,
     store,
-    store_as,
     store_part,
+    stream_copy,
     tanh,
     tile_full,
     tile_load,
@@ -166,18 +169,39 @@ def test_tile_sums_outer_products_row_by_row(dtype):
 
 
 @compiled(parallel=False)
-def doubled(like, x, y, offset):
+def flagged(like, x, y, offset):
     small = load_as(full(like, 0.0), x, offset)
-    store_as(y, offset, small * 2)
+    store(y, offset, where(small == 125, full_as(small, x, 7), small * 2))
+    return any_of(small == 125), any_of(small == 99)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("small", [np.uint8, np.uint16])
-def test_small_integers_as_vectors_of_numbers(dtype, small):
+def test_vectors_of_small_integers_beside_vectors_of_numbers(dtype, small):
     V = vector_of(dtype)
-    x, y = np.arange(V + 5, dtype=small) + small(120 - V), np.zeros(V + 5, small)
-    doubled(np.zeros(1, dtype), x, y, 3)
-    np.testing.assert_array_equal(y, [0] * 3 + [2 * n for n in x[3 : V + 3]] + [0] * 2)
+    x, y = np.arange(V + 5, dtype=small) + small(121 - V), np.zeros(V + 5, small)  # the last one read is 123
+    x[4] = 125
+    assert flagged(np.zeros(1, dtype), x, y, 3) == (True, False)
+    expected = [0] * 3 + [2 * n for n in x[3 : V + 3]] + [0] * 2
+    expected[4] = 7
+    np.testing.assert_array_equal(y, expected)
+
+
+@compiled(parallel=False)
+def copied(source, start, target, offset, count):
+    stream_copy(source, start, target, offset, count)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stream_copy_takes_any_offset_and_count(dtype):
+    V = vector_of(dtype)
+    source = np.arange(1, 8 * V, dtype=dtype)
+    for offset in (0, 1, V - 1, V, 2 * V + 3):
+        for count in (0, 1, V - 1, V, V + 1, 4 * V, 5 * V - 2):
+            target = memory.zeros(1 << 18, dtype)  # large, so that it begins where a vector may
+            copied(source, 2, target, offset, count)
+            np.testing.assert_array_equal(target[offset : offset + count], source[2 : 2 + count])
+            assert np.count_nonzero(target) == count
 
 
 @compiled(parallel=False)

@@ -4,6 +4,7 @@ from minivid import initializers
 from minivid.layers.activation import ActivatedLayer
 from minivid.layers.base import Shape
 from minivid.layers.window import checked_window, positions
+from minivid.ops.activations import relu_forward
 from minivid.ops.conv2d import conv2d_backward_input, conv2d_backward_weights, conv2d_forward
 from minivid.ops.window import Padding
 
@@ -74,6 +75,13 @@ class Conv2D(ActivatedLayer):
         self.add_weight("kernel", (*self.kernel_size, input_shape[3], self.filters), self.kernel_initializer)
         if self.use_bias:
             self.add_weight("bias", (self.filters,), self.bias_initializer)
+
+    def forward(self, x, training=False, mask=None):
+        if self.activation.forward_function is not relu_forward:
+            return super().forward(x, training, mask)
+        self.x, self.logits = x, None
+        y = conv2d_forward(x, self.params["kernel"], self.params.get("bias"), **self.window, relu=True)
+        return self.activation.remember(y)
 
     def forward_logits(self, x):
         self.x = x

@@ -17,8 +17,10 @@ import math
 import numpy as np
 from numba import prange
 
+from minivid import memory, simd
 from minivid.backend import Op
 from minivid.jit import compiled
+from minivid.simd import BYTES, full, load_part, store_part, stream, where, width
 
 __all__ = [
     "relu_backward",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 _CHUNK = 4096  # elements that one thread takes at a time, whatever the number of threads
+_LARGE = 1 << 24  # bytes of outputs from which they go to memory past the caches
+_SMALL = 1 << 16  # elements: one thread is done with them before another has woken up
 
 
 def _check_upstream(dy, y) -> None:
@@ -277,7 +281,7 @@ def softmax_backward_reference(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _elementwise(kernel, *arrays):
     """Run a compiled loop over the elements of arrays of one shape; return what it wrote."""
     dtype = _real_dtype(*arrays)
-    out = np.empty(arrays[0].shape, dtype=dtype)
+    out = memory.empty(arrays[0].shape, dtype)
     kernel(*(np.ascontiguousarray(a, dtype=dtype).reshape(-1) for a in arrays), out.reshape(-1))
     return out
 
@@ -285,7 +289,7 @@ def _elementwise(kernel, *arrays):
 def _by_rows(kernel, *arrays):
     """Run a compiled loop over the rows (last axes) of arrays of one shape; return what it wrote."""
     dtype = _real_dtype(*arrays)
-    out = np.empty(arrays[0].shape, dtype=dtype)
+    out = memory.empty(arrays[0].shape, dtype)
     rows = -1, out.shape[-1]
     kernel(*(np.ascontiguousarray(a, dtype=dtype).reshape(rows) for a in arrays), out.reshape(rows))
     return out
@@ -413,14 +417,180 @@ def _softmax_backward(dy, y, dx):
             dx[m, k] = y[m, k] * (dy[m, k] - mean)  # (softmax.3)
 
 
+# --- CPU: a vector of elements at a time -----------------------------------------------------------------------
+
+
+def _over_vectors(in_one_piece, in_chunks, *arrays):
+    """Run a loop over the elements of arrays of one shape, by one thread if they are few; return what it wrote."""
+    dtype = _real_dtype(*arrays)
+    out = memory.empty(arrays[0].shape, dtype)
+    flat = *(np.ascontiguousarray(a, dtype=dtype).reshape(-1) for a in arrays), out.reshape(-1)
+    if out.size <= _SMALL:
+        in_one_piece(*flat, 0, out.size, False)
+    else:
+        in_chunks(*flat, out.nbytes > _LARGE and out.ctypes.data % BYTES == 0)
+    return out
+
+
+@compiled(parallel=False, forceinline=True)
+def _put(out, i, vector, left, streamed):
+    """Write a vector, or what is left for it to write; past the caches if there is much more to come."""
+    if streamed and left >= width(out):
+        stream(out, i, vector)
+    else:
+        store_part(out, i, vector, left)
+
+
+def relu_forward_simd(x):
+    """See `relu_forward`."""
+    return _over_vectors(_relu_forward_piece, _relu_forward_chunks, x)
+
+
+@compiled
+def _relu_forward_chunks(x, y, streamed):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        _relu_forward_piece(x, y, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
+
+
+@compiled(parallel=False)
+def _relu_forward_piece(x, y, first, last, streamed):
+    for i in range(first, last, width(x)):
+        x_i = load_part(x, i, last - i)
+        _put(y, i, where(x_i <= 0, full(x_i, 0), x_i), last - i, streamed)  # (relu.1)
+
+
+def relu_backward_simd(dy, y):
+    """See `relu_backward`."""
+    _check_upstream(dy, y)
+    return _over_vectors(_relu_backward_piece, _relu_backward_chunks, dy, y)
+
+
+@compiled
+def _relu_backward_chunks(dy, y, dx, streamed):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        _relu_backward_piece(dy, y, dx, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
+
+
+@compiled(parallel=False)
+def _relu_backward_piece(dy, y, dx, first, last, streamed):
+    for i in range(first, last, width(dy)):
+        dy_i, y_i = load_part(dy, i, last - i), load_part(y, i, last - i)
+        _put(dx, i, where(y_i > 0, dy_i, full(y_i, 0)), last - i, streamed)  # (relu.2)
+
+
+def tanh_forward_simd(x):
+    """See `tanh_forward`."""
+    return _over_vectors(_tanh_forward_piece, _tanh_forward_chunks, x)
+
+
+@compiled
+def _tanh_forward_chunks(x, y, streamed):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        _tanh_forward_piece(x, y, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
+
+
+@compiled(parallel=False)
+def _tanh_forward_piece(x, y, first, last, streamed):
+    for i in range(first, last, width(x)):
+        x_i = load_part(x, i, last - i)
+        _put(y, i, simd.tanh(x_i), last - i, streamed)  # (tanh.1)
+
+
+def tanh_backward_simd(dy, y):
+    """See `tanh_backward`."""
+    _check_upstream(dy, y)
+    return _over_vectors(_tanh_backward_piece, _tanh_backward_chunks, dy, y)
+
+
+@compiled
+def _tanh_backward_chunks(dy, y, dx, streamed):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        _tanh_backward_piece(dy, y, dx, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
+
+
+@compiled(parallel=False)
+def _tanh_backward_piece(dy, y, dx, first, last, streamed):
+    for i in range(first, last, width(dy)):
+        dy_i, y_i = load_part(dy, i, last - i), load_part(y, i, last - i)
+        _put(dx, i, dy_i * (1 - y_i * y_i), last - i, streamed)  # (tanh.2)
+
+
+def sigmoid_forward_simd(x):
+    """See `sigmoid_forward`."""
+    return _over_vectors(_sigmoid_forward_piece, _sigmoid_forward_chunks, x)
+
+
+@compiled
+def _sigmoid_forward_chunks(x, y, streamed):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        _sigmoid_forward_piece(x, y, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
+
+
+@compiled(parallel=False)
+def _sigmoid_forward_piece(x, y, first, last, streamed):
+    for i in range(first, last, width(x)):
+        x_i = load_part(x, i, last - i)
+        _put(y, i, simd.sigmoid(x_i), last - i, streamed)  # (sigmoid.1)
+
+
+def sigmoid_backward_simd(dy, y):
+    """See `sigmoid_backward`."""
+    _check_upstream(dy, y)
+    return _over_vectors(_sigmoid_backward_piece, _sigmoid_backward_chunks, dy, y)
+
+
+@compiled
+def _sigmoid_backward_chunks(dy, y, dx, streamed):
+    for chunk in prange(-(-y.size // _CHUNK)):
+        _sigmoid_backward_piece(dy, y, dx, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
+
+
+@compiled(parallel=False)
+def _sigmoid_backward_piece(dy, y, dx, first, last, streamed):
+    for i in range(first, last, width(dy)):
+        dy_i, y_i = load_part(dy, i, last - i), load_part(y, i, last - i)
+        _put(dx, i, dy_i * y_i * (1 - y_i), last - i, streamed)  # (sigmoid.2)
+
+
+def softmax_forward_simd(x):
+    """See `softmax_forward`."""
+    _check_classes(x)
+    return _by_rows(_softmax_forward_vectors, x)
+
+
+@compiled
+def _softmax_forward_vectors(x, y):
+    M, K = x.shape
+    if x.size <= _SMALL:
+        for m in range(M):
+            _softmax_row(x, y, m)
+    else:
+        for m in prange(M):  # one thread owns a row
+            _softmax_row(x, y, m)
+
+
+@compiled(parallel=False)
+def _softmax_row(x, y, m):
+    K = x.shape[1]
+    largest = x[m, 0]
+    for k in range(1, K):
+        largest = max(largest, x[m, k])  # (softmax.2)
+    for k in range(0, K, width(x)):
+        store_part(y, m * K + k, simd.exp(load_part(x, m * K + k, K - k) - largest), K - k)
+    total = 0.0
+    for k in range(K):
+        total += y[m, k]
+    for k in range(K):
+        y[m, k] /= total  # (softmax.1)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-relu_forward = Op(reference=relu_forward_reference, loops=relu_forward_loops)
-relu_backward = Op(reference=relu_backward_reference, loops=relu_backward_loops)
-# NumPy's tanh takes several numbers per instruction, which the compiled loop does not yet.
-tanh_forward = Op(reference=tanh_forward_reference, loops=tanh_forward_loops, cpu=tanh_forward_reference)
-tanh_backward = Op(reference=tanh_backward_reference, loops=tanh_backward_loops)
-sigmoid_forward = Op(reference=sigmoid_forward_reference, loops=sigmoid_forward_loops)
-sigmoid_backward = Op(reference=sigmoid_backward_reference, loops=sigmoid_backward_loops)
-softmax_forward = Op(reference=softmax_forward_reference, loops=softmax_forward_loops)
+relu_forward = Op(reference=relu_forward_reference, loops=relu_forward_loops, simd=relu_forward_simd)
+relu_backward = Op(reference=relu_backward_reference, loops=relu_backward_loops, simd=relu_backward_simd)
+tanh_forward = Op(reference=tanh_forward_reference, loops=tanh_forward_loops, simd=tanh_forward_simd)
+tanh_backward = Op(reference=tanh_backward_reference, loops=tanh_backward_loops, simd=tanh_backward_simd)
+sigmoid_forward = Op(reference=sigmoid_forward_reference, loops=sigmoid_forward_loops, simd=sigmoid_forward_simd)
+sigmoid_backward = Op(reference=sigmoid_backward_reference, loops=sigmoid_backward_loops, simd=sigmoid_backward_simd)
+softmax_forward = Op(reference=softmax_forward_reference, loops=softmax_forward_loops, simd=softmax_forward_simd)
 softmax_backward = Op(reference=softmax_backward_reference, loops=softmax_backward_loops)

@@ -15,6 +15,7 @@ Padding is not counted, as in Keras: the mean of a window is the mean of real pi
 import numpy as np
 from numba import prange
 
+from minivid import memory
 from minivid.backend import Op
 from minivid.jit import compiled
 from minivid.ops.maxpool2d import pixels_per_window, pool_window, taps_inside
@@ -122,7 +123,7 @@ def _check_dy(dy, x_shape, win: Window) -> None:
 def avgpool2d_forward_loops(x, pool_size=2, strides=None, padding="valid"):
     """See `avgpool2d_forward`."""
     win = pool_window(x.shape, pool_size, strides, padding)
-    y = np.zeros((x.shape[0], win.OH, win.OW, x.shape[3]), dtype=np.result_type(x, 0.5))
+    y = memory.zeros((x.shape[0], win.OH, win.OW, x.shape[3]), np.result_type(x, 0.5))
     area = pixels_per_window(win, *x.shape[1:3]).astype(y.dtype)  # (OH, OW)
     _forward(np.ascontiguousarray(x, dtype=y.dtype), area, win, y)
     return y
@@ -153,7 +154,7 @@ def avgpool2d_backward_loops(dy, x_shape, pool_size=2, strides=None, padding="va
     """See `avgpool2d_backward`."""
     win = pool_window(x_shape, pool_size, strides, padding)
     _check_dy(dy, x_shape, win)
-    dx = np.zeros(x_shape, dtype=dy.dtype)
+    dx = memory.zeros(x_shape, dy.dtype)
     area = pixels_per_window(win, *x_shape[1:3]).astype(dx.dtype)  # (OH, OW)
     _backward(np.ascontiguousarray(dy), area, win, dx)
     return dx

@@ -23,6 +23,7 @@ Source: Ioffe & Szegedy, Batch Normalization, 2015.
 import numpy as np
 from numba import prange
 
+from minivid import memory
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
 
@@ -273,7 +274,7 @@ def _sums_of_squares(x, mean, squares):
 def batch_norm_inference_loops(x, gamma, beta, moving_mean, moving_variance, epsilon=1e-3):
     """See `batch_norm_inference`."""
     rows = _rows(x, gamma=gamma, beta=beta, moving_mean=moving_mean, moving_variance=moving_variance)
-    y = np.empty(rows.shape, dtype=np.result_type(x, gamma, beta, moving_mean, moving_variance))
+    y = memory.empty(rows.shape, np.result_type(x, gamma, beta, moving_mean, moving_variance))
     scale = gamma / np.sqrt(moving_variance + epsilon)
     _normalise(*(np.ascontiguousarray(a, dtype=y.dtype) for a in (rows, moving_mean, scale, beta)), y)
     return y.reshape(x.shape)
@@ -293,7 +294,7 @@ def batch_norm_backward_loops(dy, x, gamma, mean, variance, epsilon=1e-3):
     _check_dy(dy, x)
     rows, dy_rows = _rows(x, gamma=gamma, mean=mean, variance=variance), _rows(dy)  # (M, C)
     M = len(rows)
-    dx = np.empty(rows.shape, dtype=np.result_type(dy, x, gamma))
+    dx = memory.empty(rows.shape, np.result_type(dy, x, gamma))
     sigma = np.sqrt(variance + epsilon)
     dgamma, dbeta = _channel_gradients(dy_rows, rows, mean, sigma, dx.dtype)
     factors = mean, gamma / sigma, dbeta / M, dgamma / M / sigma

@@ -5,6 +5,7 @@
                   over the taps and positions with i·SH + k·DH − top = r and j·SW + l·DW − left = s
     dw[k,l,c,f] = Σ_n Σ_i Σ_j x[n, i·SH + k·DH − top, j·SW + l·DW − left, c] · dy[n,i,j,f]         (conv2d.3)
     db[f]       = Σ_n Σ_i Σ_j dy[n,i,j,f]                                                          (conv2d.4)
+    y[n,i,j,f]  = max(0, the right side of (conv2d.1)), if ``relu`` is asked for                   (conv2d.5)
 
 where x is zero outside the image. This is cross-correlation, as in every deep-learning library: a true
 convolution is the same with the kernel flipped.
@@ -50,6 +51,7 @@ def conv2d_forward_reference(
     strides: int | tuple[int, int] = 1,
     padding: Padding = "valid",
     dilation: int | tuple[int, int] = 1,
+    relu: bool = False,
 ) -> np.ndarray:
     """Convolve images with a bank of filters, equation (conv2d.1).
 
@@ -65,6 +67,9 @@ def conv2d_forward_reference(
         Step of the window and distance of its taps, in pixels.
     padding : {"valid", "same"}, int, or ((top, bottom), (left, right))
         Rows and columns of zeros around the image.
+    relu : bool
+        Whether negative outputs become zero, (conv2d.5): saves a pass over y. Its gradient is that of
+        `relu_backward`, taken before those of the convolution.
 
     Returns
     -------
@@ -89,7 +94,8 @@ def conv2d_forward_reference(
     y = np.zeros((N, win.OH, win.OW, w.shape[3]), dtype=np.result_type(x, w))
     for i, j, k, l, r, s in _taps_inside(win, H, W):
         y[:, i, j] += x[:, r, s] @ w[k, l]  # (conv2d.1)
-    return y if b is None else y + b
+    y = y if b is None else y + b
+    return np.where(y.real < 0, 0, y) if relu else y  # (conv2d.5)
 
 
 def conv2d_backward_input_reference(
@@ -191,17 +197,17 @@ def _check_dy(dy, x_shape, w_shape, win: Window) -> None:
 # --- CPU: the same loops, compiled; the innermost runs over contiguous channels --------------------------
 
 
-def conv2d_forward_loops(x, w, b=None, strides=1, padding="valid", dilation=1):
+def conv2d_forward_loops(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`."""
     win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
     y = np.empty((x.shape[0], win.OH, win.OW, w.shape[3]), dtype=np.result_type(x, w))
     b = np.zeros(w.shape[3], dtype=y.dtype) if b is None else b
-    _forward(*(np.ascontiguousarray(a, dtype=y.dtype) for a in (x, w, b)), win, y)
+    _forward(*(np.ascontiguousarray(a, dtype=y.dtype) for a in (x, w, b)), win, relu, y)
     return y
 
 
 @compiled
-def _forward(x, w, b, win, y):
+def _forward(x, w, b, win, relu, y):
     _, H, W, C = x.shape
     N, OH, OW, F = y.shape
     for row in prange(N * OH):  # one thread owns a row of outputs
@@ -220,6 +226,9 @@ def _forward(x, w, b, win, y):
                     for c in range(C):
                         for f in range(F):
                             y[n, i, j, f] += x[n, r, s, c] * w[k, l, c, f]  # (conv2d.1)
+            if relu:
+                for f in range(F):
+                    y[n, i, j, f] = 0 if y[n, i, j, f] < 0 else y[n, i, j, f]  # (conv2d.5)
 
 
 def conv2d_backward_input_loops(dy, w, x_shape, strides=1, padding="valid", dilation=1):
@@ -291,14 +300,19 @@ def _backward_weights(dy, x, win, dw, db):
 # --- CPU: the register tile of tile.py, on whole windows -----------------------------------------------------
 
 
-def conv2d_forward_tiled(x, w, b=None, strides=1, padding="valid", dilation=1):
+def conv2d_forward_tiled(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`."""
     win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
     C, F, dtype = x.shape[3], w.shape[3], np.result_type(x, w)
     y = empty((x.shape[0], win.OH, win.OW, F), dtype)
     weights = packed(w.reshape(-1, C, F), dtype)
-    gather_product(np.ascontiguousarray(x, dtype=dtype), *_windows(x.shape, win), weights, b, y)  # (conv2d.1)
+    # (conv2d.1), (conv2d.5)
+    gather_product(np.ascontiguousarray(x, dtype=dtype), *_windows(x.shape, win), weights, b, y, low=_lowest(relu))
     return y
+
+
+def _lowest(relu: bool) -> float:
+    return 0 if relu else -np.inf
 
 
 def conv2d_backward_input_tiled(dy, w, x_shape, strides=1, padding="valid", dilation=1):
@@ -367,13 +381,13 @@ def _phases(size: int, taps: int, stride: int, dilation: int, before: int, posit
 # --- CPU: Winograd's minimal filtering, with fewer multiplications -----------------------------------------------
 
 
-def conv2d_forward_winograd(x, w, b=None, strides=1, padding="valid", dilation=1):
+def conv2d_forward_winograd(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`. A NaN or an infinity in x reaches every output of the tiles that see it."""
     win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
     if not winograd.applies(win):
-        return conv2d_forward_tiled(x, w, b, strides, padding, dilation)
+        return conv2d_forward_tiled(x, w, b, strides, padding, dilation, relu)
     x = np.ascontiguousarray(x, dtype=np.result_type(x, w))
-    return winograd.correlate(x, w, b, win)
+    return winograd.correlate(x, w, b, win, _lowest(relu))
 
 
 def conv2d_backward_input_winograd(dy, w, x_shape, strides=1, padding="valid", dilation=1):
@@ -402,11 +416,11 @@ def conv2d_backward_weights_winograd(dy, x, w_shape, strides=1, padding="valid",
 # --- CPU: the faster of the two ------------------------------------------------------------------------------------
 
 
-def conv2d_forward_cpu(x, w, b=None, strides=1, padding="valid", dilation=1):
+def conv2d_forward_cpu(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`."""
     win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
     fewer = winograd.saves(len(x), win, *w.shape[2:], np.result_type(x, w))
-    return (conv2d_forward_winograd if fewer else conv2d_forward_tiled)(x, w, b, strides, padding, dilation)
+    return (conv2d_forward_winograd if fewer else conv2d_forward_tiled)(x, w, b, strides, padding, dilation, relu)
 
 
 def conv2d_backward_input_cpu(dy, w, x_shape, strides=1, padding="valid", dilation=1):

@@ -13,6 +13,7 @@ scale. Source: Srivastava et al., JMLR 15, 2014. docs/ops/dropout.md derives the
 import numpy as np
 from numba import prange
 
+from minivid import memory
 from minivid.backend import Op
 from minivid.jit import compiled
 
@@ -125,7 +126,7 @@ def dropout_backward_loops(dy, keep, rate):
 
 
 def _keep_and_scale(x, keep, rate):
-    y = np.empty(x.shape, dtype=x.dtype)
+    y = memory.empty(x.shape, x.dtype)
     x, keep = np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(keep).reshape(-1)
     _select(x, keep, 1 / (1 - rate), y.reshape(-1))
     return y

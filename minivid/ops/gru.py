@@ -32,17 +32,33 @@ docs/ops/gru.md derives the gradients.
 """
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
+from minivid import simd
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
+from minivid.memory import empty
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul_loops, matmul_tiled
-from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
+from minivid.ops.recurrent import (
+    add_product,
+    add_row,
+    check_shapes,
+    clear_row,
+    contiguous,
+    copy_row,
+    mask_or_all,
+    or_zeros,
+    previous,
+    scratch,
+    shares,
+    sizes_of,
+)
+from minivid.ops.tile import column_sums, packed
+from minivid.simd import load_part, prefetch, store_part, width
 
 __all__ = ["GRUCache", "gru_backward", "gru_forward"]
 
@@ -211,14 +227,19 @@ def _check_backward(dh, h, cache, h0, shape) -> None:
 # --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
 
 
-def _forward_with(matmul, x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
-    """Run `gru_forward` compiled, its matrix products by ``matmul``."""
+def _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask):
+    """Check the arguments of `gru_forward`; return them all as contiguous arrays."""
     N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
     check_shapes("gru", bias=(bias, (2, 3 * U)), h0=(h0, (N, U)))
-    mask = mask_or_all("gru", mask, N, T)
     bias, h0 = or_zeros(bias, (2, 3 * U), like=x), or_zeros(h0, (N, U), like=x)
-    x, kernel, recurrent_kernel, bias, h0 = contiguous(x, kernel, recurrent_kernel, bias, h0)
-    gates = (matmul(x.reshape(N * T, D), kernel) + bias[0]).reshape(N, T, 3 * U)  # (gru.1)
+    return *contiguous(x, kernel, recurrent_kernel, bias, h0), mask_or_all("gru", mask, N, T)
+
+
+def gru_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `gru_forward`."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias[0]).reshape(N, T, 3 * U)  # (gru.1)
     h, g_h = (np.empty((N, T, U), dtype=x.dtype) for _ in range(2))
     g = np.empty((N, 3 * U), dtype=x.dtype)
     _forward(gates, recurrent_kernel, bias[1], h0, mask, g, h, g_h)
@@ -258,20 +279,28 @@ def _forward(gates, recurrent_kernel, recurrent_bias, h0, mask, g, h, g_h):
                     a[u], a[U + u], a[2 * U + u], g_h_t[u] = z, r, h_tilde, g_t[2 * U + u]
 
 
-def _backward_with(matmul, dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
-    """Run `gru_backward` compiled, its matrix products by ``matmul``."""
+def _backward_arrays(dh, x, kernel, recurrent_kernel, h, cache, h0, mask):
+    """Check the arguments of `gru_backward`; return them all as contiguous arrays."""
     N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
     _check_backward(dh, h, cache, h0, (N, T, U))
-    mask = mask_or_all("gru", mask, N, T)
     h0 = or_zeros(h0, (N, U), like=h)
-    dh, x, kernel, turned, h, h0, gates, g_h = contiguous(dh, x, kernel, recurrent_kernel.T, h, h0, *cache)
+    return *contiguous(dh, x, kernel, recurrent_kernel, h, *cache, h0), mask_or_all("gru", mask, N, T)
+
+
+def gru_backward_loops(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """See `gru_backward`."""
+    dh, x, kernel, recurrent_kernel, h, gates, g_h, h0, mask = _backward_arrays(
+        dh, x, kernel, recurrent_kernel, h, cache, h0, mask
+    )
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    turned = np.ascontiguousarray(recurrent_kernel.T)
     da, dg, dh_next = np.empty_like(gates), np.empty_like(gates), np.zeros_like(h0)
     _backward(dh, turned, gates, g_h, h, h0, mask, da, dg, dh_next)
     da, dg = da.reshape(N * T, 3 * U), dg.reshape(N * T, 3 * U)
-    dx = matmul(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
-    dkernel = matmul(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
+    dx = matmul_loops(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
+    dkernel = matmul_loops(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
     h_prev = previous(h, h0).reshape(N * T, U)
-    drecurrent_kernel = matmul(h_prev, dg, transpose_a=True)  # (gru.14)
+    drecurrent_kernel = matmul_loops(h_prev, dg, transpose_a=True)  # (gru.14)
     dbias = np.stack([da.sum(axis=0), dg.sum(axis=0)])  # (gru.15)
     return dx, dkernel, drecurrent_kernel, dbias, dh_next  # (gru.16)
 
@@ -310,15 +339,172 @@ def _backward(dh, turned, gates, g_h, h, h0, mask, da, dg, dh_next):
                             carry[u] += dg_j * row[u]  # (gru.7)
 
 
+# --- CPU: the recurrence on vectors; thread, row and step as in the loops ------------------------------------------
+
+
+def gru_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `gru_forward`."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    gates = matmul_tiled(x.reshape(N * T, D), kernel)  # (N·T, 3U)
+    h, g_h = empty((N, T, U), x.dtype), empty((N, T, U), x.dtype)
+    w = packed(recurrent_kernel[None], x.dtype)
+    g = scratch(N, w.padded, x.dtype)
+    flat = (array.reshape(-1) for array in (gates, h, g_h, h0.copy(), g, bias))
+    _forward_tiled(*flat, mask, w.blocks, shares(N))
+    return h, GRUCache(gates.reshape(N, T, 3 * U), g_h)
+
+
+@compiled
+def _forward_tiled(gates, h, g_h, state, g, bias, mask, w, pieces):
+    N = len(mask)
+    for piece in prange(pieces):  # one thread owns some sequences and walks all their steps: no barrier
+        first, last = piece * N // pieces, (piece + 1) * N // pieces
+        _walk_forward(gates, h, g_h, state, g, bias, mask, w, first, last)
+
+
+@compiled(parallel=False)
+def _walk_forward(gates, h, g_h, state, g, bias, mask, w, first, last):
+    """Walk the sequences from first to last forward in time.
+
+    ``gates`` holds x W at first and the gates at the end, ``state`` (N, U) the hidden states of the step.
+    """
+    (N, T), U = mask.shape, len(bias) // 6
+    padded, rows = len(g) // N, np.arange(N) * U
+    for t in range(T):
+        for n in range(first, last):
+            at = n * T + t
+            copy_row(bias, 3 * U, g, n * padded, 3 * U)
+            prefetch(gates, at * 3 * U, 3 * U)  # while the product runs
+            prefetch(h, at * U, U)
+            prefetch(g_h, at * U, U)
+        add_product(state, rows, 0, U, w, 3 * U, g, padded, first, last)  # (gru.2)
+        for n in range(first, last):
+            at = n * T + t
+            if mask[n, t]:
+                _cell(gates, h, g_h, at, state, n, g, n * padded, bias, U)
+            else:
+                clear_row(gates, at * 3 * U, 3 * U)
+                clear_row(g_h, at * U, U)
+                copy_row(state, n * U, h, at * U, U)  # (recurrent.2)
+
+
+@compiled(parallel=False)
+def _cell(gates, h, g_h, at, state, n, g, row, bias, U):
+    """Compute the gates and the state of one sequence at one step, a vector of units at a time."""
+    V, whole = width(g), U // width(g) * width(g)
+    for u in range(0, whole, V):
+        _units(gates, h, g_h, at, state, n, g, row, bias, U, u, V)
+    if whole < U:
+        _units(gates, h, g_h, at, state, n, g, row, bias, U, whole, U - whole)
+
+
+@compiled(parallel=False, forceinline=True)
+def _units(gates, h, g_h, at, state, n, g, row, bias, U, u, left):
+    """Compute ``left`` units, a constant where that is a whole vector."""
+    z_at = at * 3 * U + u
+    r_at, h_at = z_at + U, z_at + 2 * U
+    a_z = load_part(gates, z_at, left) + load_part(bias, u, left)  # (gru.1)
+    a_r = load_part(gates, r_at, left) + load_part(bias, U + u, left)
+    a_h = load_part(gates, h_at, left) + load_part(bias, 2 * U + u, left)
+    g_h_t = load_part(g, row + 2 * U + u, left)
+    z = simd.sigmoid(a_z + load_part(g, row + u, left))  # (gru.3)
+    r = simd.sigmoid(a_r + load_part(g, row + U + u, left))  # (gru.4)
+    h_tilde = simd.tanh(a_h + r * g_h_t)  # (gru.5)
+    h_t = z * load_part(state, n * U + u, left) + (1 - z) * h_tilde  # (gru.6)
+    store_part(h, at * U + u, h_t, left)
+    store_part(state, n * U + u, h_t, left)
+    store_part(g_h, at * U + u, g_h_t, left)
+    store_part(gates, z_at, z, left)
+    store_part(gates, r_at, r, left)
+    store_part(gates, h_at, h_tilde, left)
+
+
+def gru_backward_tiled(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """See `gru_backward`."""
+    dh, x, kernel, recurrent_kernel, h, gates, g_h, h0, mask = _backward_arrays(
+        dh, x, kernel, recurrent_kernel, h, cache, h0, mask
+    )
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    da, dg = empty((N * T, 3 * U), x.dtype), empty((N * T, 3 * U), x.dtype)
+    w = packed(recurrent_kernel[None], x.dtype, transpose=True)
+    dh_next = scratch(N, w.padded, x.dtype)
+    flat = (array.reshape(-1) for array in (da, dg, dh, gates, g_h, h, h0, dh_next))
+    _backward_tiled(*flat, mask, w.blocks, U, shares(N))
+    dx = matmul_tiled(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
+    dkernel = matmul_tiled(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
+    h_prev = previous(h, h0).reshape(N * T, U)
+    drecurrent_kernel = matmul_tiled(h_prev, dg, transpose_a=True)  # (gru.14)
+    dbias = np.stack([column_sums(da), column_sums(dg)])  # (gru.15)
+    return dx, dkernel, drecurrent_kernel, dbias, np.ascontiguousarray(dh_next[:, :U])  # (gru.16)
+
+
+@compiled
+def _backward_tiled(da, dg, dh, gates, g_h, h, h0, dh_next, mask, w, U, pieces):
+    N = len(mask)
+    for piece in prange(pieces):  # one thread owns some sequences, as in the forward pass
+        first, last = piece * N // pieces, (piece + 1) * N // pieces
+        _walk_back(da, dg, dh, gates, g_h, h, h0, dh_next, mask, w, U, first, last)
+
+
+@compiled(parallel=False)
+def _walk_back(da, dg, dh, gates, g_h, h, h0, dh_next, mask, w, U, first, last):
+    """Walk back in time; ``dh_next`` (N, padded) ends as the gradient of h_0."""
+    N, T = mask.shape
+    padded, rows = len(dh_next) // N, np.arange(N) * T * 3 * U
+    for t in range(T - 1, -1, -1):
+        for n in range(first, last):
+            at, row = n * T + t, n * padded
+            add_row(dh, at * U, dh_next, row, U)  # (gru.7)
+            if mask[n, t]:
+                if t == 0:  # a variable that is h0 or h would be counted as a reference anew for each sequence
+                    _cell_back(da, dg, dh_next, row, gates, g_h, at, h0, n * U, U)
+                else:
+                    _cell_back(da, dg, dh_next, row, gates, g_h, at, h, (at - 1) * U, U)
+            else:
+                clear_row(da, at * 3 * U, 3 * U)  # (recurrent.5)
+                clear_row(dg, at * 3 * U, 3 * U)
+            if t > 0:
+                prefetch(gates, (at - 1) * 3 * U, 3 * U)  # while the product runs
+                prefetch(da, (at - 1) * 3 * U, 3 * U)
+                prefetch(dg, (at - 1) * 3 * U, 3 * U)
+                prefetch(g_h, (at - 1) * U, U)
+                prefetch(dh, (at - 1) * U, U)
+            if t > 1:
+                prefetch(h, (at - 2) * U, U)
+        add_product(dg, rows, t * 3 * U, 3 * U, w, U, dh_next, padded, first, last)  # (gru.7)
+
+
+@compiled(parallel=False)
+def _cell_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U):
+    """Compute da and dg of one sequence at one step, a vector of units at a time."""
+    V, whole = width(da), U // width(da) * width(da)
+    for u in range(0, whole, V):
+        _units_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U, u, V)
+    if whole < U:
+        _units_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U, whole, U - whole)
+
+
+@compiled(parallel=False, forceinline=True)
+def _units_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U, u, left):
+    """Compute ``left`` units, a constant where that is a whole vector."""
+    z_at = at * 3 * U + u
+    r_at, h_at = z_at + U, z_at + 2 * U
+    z, r, h_tilde = load_part(gates, z_at, left), load_part(gates, r_at, left), load_part(gates, h_at, left)
+    dh_t = load_part(dh_next, row + u, left)
+    da_z = dh_t * (load_part(h_prev, before + u, left) - h_tilde) * z * (1 - z)  # (gru.8)
+    da_h = dh_t * (1 - z) * (1 - h_tilde * h_tilde)  # (gru.9)
+    da_r = da_h * load_part(g_h, at * U + u, left) * r * (1 - r)  # (gru.10)
+    store_part(da, z_at, da_z, left)
+    store_part(da, r_at, da_r, left)
+    store_part(da, h_at, da_h, left)
+    store_part(dg, z_at, da_z, left)  # (gru.11)
+    store_part(dg, r_at, da_r, left)
+    store_part(dg, h_at, da_h * r, left)
+    store_part(dh_next, row + u, dh_t * z, left)  # (gru.7)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-gru_forward = Op(
-    reference=gru_forward_reference,
-    loops=partial(_forward_with, matmul_loops),
-    tiled=partial(_forward_with, matmul_tiled),
-)
-gru_backward = Op(
-    reference=gru_backward_reference,
-    loops=partial(_backward_with, matmul_loops),
-    tiled=partial(_backward_with, matmul_tiled),
-)
+gru_forward = Op(reference=gru_forward_reference, loops=gru_forward_loops, tiled=gru_forward_tiled)
+gru_backward = Op(reference=gru_backward_reference, loops=gru_backward_loops, tiled=gru_backward_tiled)

@@ -37,17 +37,32 @@ docs/ops/lstm.md derives the gradients.
 """
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
+from minivid import simd
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
+from minivid.memory import empty
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul_loops, matmul_tiled
-from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
+from minivid.ops.recurrent import (
+    add_product,
+    check_shapes,
+    contiguous,
+    input_in_step,
+    interleaved,
+    mask_or_all,
+    or_zeros,
+    previous,
+    scratch,
+    shares,
+    sizes_of,
+)
+from minivid.ops.tile import column_sums, packed
+from minivid.simd import BYTES, full, load, load_part, store, store_part, width
 
 __all__ = ["LSTMCache", "lstm_backward", "lstm_forward"]
 
@@ -232,15 +247,20 @@ def _check_backward(dh, dc, h, c, cache, h0, c0, shape) -> None:
 # --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
 
 
-def _forward_with(matmul, x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
-    """Run `lstm_forward` compiled, its matrix products by ``matmul``."""
+def _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask):
+    """Check the arguments of `lstm_forward`; return them all as contiguous arrays."""
     N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
     check_shapes("lstm", bias=(bias, (4 * U,)), h0=(h0, (N, U)), c0=(c0, (N, U)))
-    mask = mask_or_all("lstm", mask, N, T)
     bias = or_zeros(bias, (4 * U,), like=x)
     h0, c0 = or_zeros(h0, (N, U), like=x), or_zeros(c0, (N, U), like=x)
-    x, kernel, recurrent_kernel, bias, h0, c0 = contiguous(x, kernel, recurrent_kernel, bias, h0, c0)
-    gates = (matmul(x.reshape(N * T, D), kernel) + bias).reshape(N, T, 4 * U)
+    return *contiguous(x, kernel, recurrent_kernel, bias, h0, c0), mask_or_all("lstm", mask, N, T)
+
+
+def lstm_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """See `lstm_forward`."""
+    x, kernel, recurrent_kernel, bias, h0, c0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    gates = (matmul_loops(x.reshape(N * T, D), kernel) + bias).reshape(N, T, 4 * U)
     h, c, tanh_c = (np.empty((N, T, U), dtype=x.dtype) for _ in range(3))
     _forward(gates, recurrent_kernel, h0, c0, mask, h, c, tanh_c)
     return h, c, LSTMCache(gates, tanh_c)
@@ -279,22 +299,30 @@ def _forward(gates, recurrent_kernel, h0, c0, mask, h, c, tanh_c):
                     z[u], z[U + u], z[2 * U + u], z[3 * U + u] = i, f, c_tilde, o
 
 
-def _backward_with(matmul, dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
-    """Run `lstm_backward` compiled, its matrix products by ``matmul``."""
+def _backward_arrays(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask):
+    """Check the arguments of `lstm_backward`; return them all as contiguous arrays, dc (N, 1, U) if there is none."""
     N, T, D, U = sizes_of("lstm", 4, x, kernel, recurrent_kernel)
     _check_backward(dh, dc, h, c, cache, h0, c0, (N, T, U))
-    mask = mask_or_all("lstm", mask, N, T)
-    h0, c0, dc = or_zeros(h0, (N, U), like=h), or_zeros(c0, (N, U), like=h), or_zeros(dc, (N, T, U), like=dh)
-    dh, dc, x, kernel, turned, h, h0, c, c0, gates, tanh_c = contiguous(
-        dh, dc, x, kernel, recurrent_kernel.T, h, h0, c, c0, *cache
+    h0, c0 = or_zeros(h0, (N, U), like=h), or_zeros(c0, (N, U), like=h)
+    dc = or_zeros(dc, (N, 1, U), like=dh)
+    arrays = contiguous(dh, dc, x, kernel, recurrent_kernel, h, c, *cache, h0, c0)
+    return *arrays, mask_or_all("lstm", mask, N, T)
+
+
+def lstm_backward_loops(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """See `lstm_backward`."""
+    dh, dc, x, kernel, recurrent_kernel, h, c, gates, tanh_c, h0, c0, mask = _backward_arrays(
+        dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask
     )
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    turned, dc = np.ascontiguousarray(recurrent_kernel.T), np.ascontiguousarray(np.broadcast_to(dc, dh.shape))
     dz, dh_next, dc_next = np.empty_like(gates), np.zeros_like(h0), np.zeros_like(c0)
     _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next)
     dz = dz.reshape(N * T, 4 * U)
-    dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
-    dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
+    dx = matmul_loops(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
+    dkernel = matmul_loops(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
     h_prev = previous(h, h0).reshape(N * T, U)
-    drecurrent_kernel = matmul(h_prev, dz, transpose_a=True)  # (lstm.16)
+    drecurrent_kernel = matmul_loops(h_prev, dz, transpose_a=True)  # (lstm.16)
     dbias = dz.sum(axis=0)  # (lstm.17)
     return dx, dkernel, drecurrent_kernel, dbias, dh_next, dc_next  # (lstm.18), (lstm.19)
 
@@ -334,15 +362,219 @@ def _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next):
                             dh_carry[u] += dz_j * row[u]  # (lstm.8)
 
 
+# --- CPU: the recurrence on vectors; thread, row and step as in the loops ------------------------------------------
+
+
+def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """See `lstm_forward`."""
+    x, kernel, recurrent_kernel, bias, h0, c0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    in_step = input_in_step(N, kernel, recurrent_kernel)
+    gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_tiled(x.reshape(N * T, D), kernel)
+    h, c, tanh_c = (empty((N, T, U), x.dtype) for _ in range(3))
+    w, r = interleaved(kernel if in_step else kernel[:0], 4), interleaved(recurrent_kernel, 4)
+    z = scratch(N, 4 * BYTES // x.itemsize, x.dtype)
+    flat = (array.reshape(-1) for array in (gates, h, c, tanh_c, h0, c0, z, x))
+    _forward_tiled(*flat, mask, w, r, bias, in_step, shares(N))
+    return h, c, LSTMCache(gates.reshape(N, T, 4 * U), tanh_c)
+
+
+@compiled
+def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, pieces):
+    N = len(mask)
+    for piece in prange(pieces):  # one thread owns some sequences and walks all their steps: no barrier
+        first, last = piece * N // pieces, (piece + 1) * N // pieces
+        _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last)
+
+
+@compiled(parallel=False)
+def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last):
+    """Walk the sequences from first to last forward in time, a vector of units at a time.
+
+    ``gates`` holds x W at first, if that is not taken in the step, and the gates at the end; z (N, 4V) the
+    pre-activations of these units.
+    """
+    (N, T), U, V = mask.shape, len(bias) // 4, width(z)
+    D = len(x) // (N * T)
+    x_rows, h_rows, h0_rows = np.arange(N) * T * D, np.arange(N) * T * U, np.arange(N) * U
+    for t in range(T):
+        for u in range(0, U, V):
+            for n in range(first, last):
+                if U - u >= V:
+                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, V)
+                else:
+                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, U - u)
+            if in_step:
+                add_product(x, x_rows, t * D, D, w[4 * u * D :], 4 * V, z, 4 * V, first, last)
+            r_u = r[4 * u * U :]
+            if t == 0:
+                _step(gates, h, c, tanh_c, h0, c0, h0_rows, 0, z, mask, r_u, t, u, first, last)
+            else:
+                _step(gates, h, c, tanh_c, h, c, h_rows, (t - 1) * U, z, mask, r_u, t, u, first, last)
+
+
+@compiled(parallel=False)
+def _step(gates, h, c, tanh_c, h_prev, c_prev, start, q, z, mask, r, t, u, first, last):
+    """Compute a vector of units of step t; sequence n's previous states begin at start[n] + q."""
+    T, U, V = mask.shape[1], h.size // mask.size, width(z)
+    add_product(h_prev, start, q, U, r, 4 * V, z, 4 * V, first, last)  # (lstm.1)
+    for n in range(first, last):
+        at, before = n * T + t, start[n] + q + u
+        if not mask[n, t]:
+            _keep(gates, h, c, tanh_c, at, h_prev, c_prev, before, u, U)
+        elif U - u >= V:
+            _cell(gates, h, c, tanh_c, at, z, n * 4 * V, c_prev, before, u, U, V)
+        else:
+            _cell(gates, h, c, tanh_c, at, z, n * 4 * V, c_prev, before, u, U, U - u)
+
+
+@compiled(parallel=False, forceinline=True)
+def _start(z, row, gates, at, bias, in_step, u, U, left):
+    """Begin the pre-activations of a vector of units of one sequence: b, or x W + b."""
+    V = width(z)
+    for slot in range(4):
+        z_slot = load_part(bias, slot * U + u, left)
+        if not in_step:
+            z_slot = z_slot + load_part(gates, (at * 4 + slot) * U + u, left)
+        store(z, row + slot * V, z_slot)
+
+
+@compiled(parallel=False, forceinline=True)
+def _cell(gates, h, c, tanh_c, at, z, row, c_prev, before, u, U, left):
+    """Compute the gates and states of a vector of units of one sequence at one step."""
+    V, out, i_at = width(z), at * U + u, at * 4 * U + u
+    i = simd.sigmoid(load(z, row))  # (lstm.2)
+    f = simd.sigmoid(load(z, row + V))  # (lstm.3)
+    c_tilde = simd.tanh(load(z, row + 2 * V))  # (lstm.4)
+    o = simd.sigmoid(load(z, row + 3 * V))  # (lstm.5)
+    c_t = f * load_part(c_prev, before, left) + i * c_tilde  # (lstm.6)
+    tanh_c_t = simd.tanh(c_t)
+    store_part(c, out, c_t, left)
+    store_part(tanh_c, out, tanh_c_t, left)
+    store_part(h, out, o * tanh_c_t, left)  # (lstm.7)
+    store_part(gates, i_at, i, left)
+    store_part(gates, i_at + U, f, left)
+    store_part(gates, i_at + 2 * U, c_tilde, left)
+    store_part(gates, i_at + 3 * U, o, left)
+
+
+@compiled(parallel=False)
+def _keep(gates, h, c, tanh_c, at, h_prev, c_prev, before, u, U):
+    """Keep the states of a vector of units of one sequence at a masked step."""
+    left, out, zeros = U - u, at * U + u, full(h, 0)
+    store_part(h, out, load_part(h_prev, before, left), left)  # (recurrent.2)
+    store_part(c, out, load_part(c_prev, before, left), left)
+    store_part(tanh_c, out, zeros, left)
+    for slot in range(4):
+        store_part(gates, (at * 4 + slot) * U + u, zeros, left)
+
+
+def lstm_backward_tiled(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """See `lstm_backward`."""
+    dh, dc, x, kernel, recurrent_kernel, h, c, gates, tanh_c, h0, c0, mask = _backward_arrays(
+        dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask
+    )
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    dz = empty((N * T, 4 * U), x.dtype)
+    w = packed(recurrent_kernel[None], x.dtype, transpose=True)
+    dh_next, dc_next = scratch(N, w.padded, x.dtype), np.zeros((N, U), x.dtype)
+    flat = (array.reshape(-1) for array in (dz, dh, dc, gates, tanh_c, c, c0, dh_next))
+    _backward_tiled(*flat, mask, w.blocks, dc_next, shares(N))
+    dx = matmul_tiled(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
+    dkernel = matmul_tiled(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
+    h_prev = previous(h, h0).reshape(N * T, U)
+    drecurrent_kernel = matmul_tiled(h_prev, dz, transpose_a=True)  # (lstm.16)
+    dbias = column_sums(dz)  # (lstm.17)
+    return dx, dkernel, drecurrent_kernel, dbias, np.ascontiguousarray(dh_next[:, :U]), dc_next  # (lstm.18), (lstm.19)
+
+
+@compiled
+def _backward_tiled(dz, dh, dc, gates, tanh_c, c, c0, dh_next, mask, w, dc_next, pieces):
+    N = len(mask)
+    for piece in prange(pieces):  # one thread owns some sequences, as in the forward pass
+        first, last = piece * N // pieces, (piece + 1) * N // pieces
+        _walk_back(dz, dh, dc, gates, tanh_c, c, c0, dh_next, mask, w, dc_next, first, last)
+
+
+@compiled(parallel=False)
+def _walk_back(dz, dh, dc, gates, tanh_c, c, c0, dh_next, mask, w, dc_next, first, last):
+    """Walk back in time, two vectors of units at a time.
+
+    ``dh_next`` (N, padded) and ``dc_next`` end as the gradients of h_0, c_0.
+    """
+    (N, T), U, V = mask.shape, dc_next.shape[1], width(dz)
+    rows, c_rows, c0_rows = np.arange(N) * T * 4 * U, np.arange(N) * T * U, np.arange(N) * U
+    padded, flat_dc = len(dh_next) // N, dc_next.reshape(-1)
+    for t in range(T - 1, -2, -1):
+        for block in range(0, U, 2 * V):
+            if t < T - 1:
+                k, columns = (t + 1) * 4 * U, min(2 * V, U - block)
+                add_product(dz, rows, k, 4 * U, w[block * 4 * U :], columns, dh_next[block:], padded, first, last)
+            if t < 0:
+                continue  # what is left is the gradient of h_0
+            stop = min(block + 2 * V, U)
+            if t == 0:
+                _step_back(
+                    dz, dh, dc, dh_next, flat_dc, gates, tanh_c, c0, c0_rows, 0, mask, t, block, stop, first, last
+                )
+            else:
+                q = (t - 1) * U
+                _step_back(dz, dh, dc, dh_next, flat_dc, gates, tanh_c, c, c_rows, q, mask, t, block, stop, first, last)
+
+
+@compiled(parallel=False)
+def _step_back(dz, dh, dc, dh_next, dc_next, gates, tanh_c, c_prev, start, q, mask, t, block, stop, first, last):
+    """Compute dz of the units from block to stop at step t; sequence n's previous states begin at start[n] + q."""
+    (N, T), U, V = mask.shape, tanh_c.size // mask.size, width(dz)
+    padded = dh_next.size // N
+    for n in range(first, last):
+        at = n * T + t
+        dc_at = at * U if len(dc) == len(dh) else n * U
+        for u in range(block, stop, V):
+            row, before = n * padded, start[n] + q + u
+            if not mask[n, t]:
+                _keep_back(dz, dh, dc, dc_at, dh_next, row, dc_next, n * U, at, u, U)
+            elif U - u >= V:
+                _cell_back(dz, dh, dc, dc_at, dh_next, row, dc_next, n * U, gates, tanh_c, at, c_prev, before, u, U, V)
+            else:
+                left = U - u
+                _cell_back(
+                    dz, dh, dc, dc_at, dh_next, row, dc_next, n * U, gates, tanh_c, at, c_prev, before, u, U, left
+                )
+
+
+@compiled(parallel=False, forceinline=True)
+def _cell_back(dz, dh, dc, dc_at, dh_next, row, dc_next, c_row, gates, tanh_c, at, c_prev, before, u, U, left):
+    """Compute dz of a vector of units of one sequence at one step, and what goes back to c_{t−1}."""
+    i_at = at * 4 * U + u
+    f_at, c_at, o_at = i_at + U, i_at + 2 * U, i_at + 3 * U
+    i, f = load_part(gates, i_at, left), load_part(gates, f_at, left)
+    c_tilde, o = load_part(gates, c_at, left), load_part(gates, o_at, left)
+    tanh_c_t = load_part(tanh_c, at * U + u, left)
+    dh_t = load_part(dh, at * U + u, left) + load(dh_next, row + u)  # (lstm.8)
+    d = load_part(dc, dc_at + u, left) + load_part(dc_next, c_row + u, left)
+    d = d + dh_t * o * (1 - tanh_c_t * tanh_c_t)  # (lstm.9)
+    store_part(dz, i_at, d * c_tilde * i * (1 - i), left)  # (lstm.10)
+    store_part(dz, f_at, d * load_part(c_prev, before, left) * f * (1 - f), left)  # (lstm.11)
+    store_part(dz, c_at, d * i * (1 - c_tilde * c_tilde), left)  # (lstm.12)
+    store_part(dz, o_at, dh_t * tanh_c_t * o * (1 - o), left)  # (lstm.13)
+    store(dh_next, row + u, full(d, 0))
+    store_part(dc_next, c_row + u, d * f, left)  # (lstm.9)
+
+
+@compiled(parallel=False)
+def _keep_back(dz, dh, dc, dc_at, dh_next, row, dc_next, c_row, at, u, U):
+    """Hand the gradients of a vector of units of one sequence on at a masked step."""
+    left = U - u
+    dh_t = load_part(dh, at * U + u, left) + load(dh_next, row + u)
+    dc_t = load_part(dc, dc_at + u, left) + load_part(dc_next, c_row + u, left)
+    store(dh_next, row + u, dh_t)  # (recurrent.5)
+    store_part(dc_next, c_row + u, dc_t, left)
+    for slot in range(4):
+        store_part(dz, (at * 4 + slot) * U + u, full(dh_t, 0), left)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-lstm_forward = Op(
-    reference=lstm_forward_reference,
-    loops=partial(_forward_with, matmul_loops),
-    tiled=partial(_forward_with, matmul_tiled),
-)
-lstm_backward = Op(
-    reference=lstm_backward_reference,
-    loops=partial(_backward_with, matmul_loops),
-    tiled=partial(_backward_with, matmul_tiled),
-)
+lstm_forward = Op(reference=lstm_forward_reference, loops=lstm_forward_loops, tiled=lstm_forward_tiled)
+lstm_backward = Op(reference=lstm_backward_reference, loops=lstm_backward_loops, tiled=lstm_backward_tiled)

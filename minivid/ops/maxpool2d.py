@@ -12,14 +12,18 @@ where x is minus infinity outside the image, so that the padding never wins. A N
 (OH, OW) and the padding follow from (window.1) to (window.4). docs/ops/maxpool2d.md derives the gradient.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, get_thread_id, prange
 
+from minivid import memory, simd
 from minivid.backend import Op
 from minivid.jit import compiled
+from minivid.ops.tile import STREAMED, is_streamed
 from minivid.ops.window import Padding, Window, pair, window_of
+from minivid.simd import any_of, fma, full, full_as, load, load_as, store, stream, stream_copy, where, width
 
 __all__ = ["maxpool2d_backward", "maxpool2d_forward"]
 
@@ -33,6 +37,8 @@ def pool_window(x_shape, pool_size, strides, padding: Padding, dilation=1) -> Wi
         raise ValueError(f"pooling takes x (N, H, W, C), got {tuple(x_shape)}")
     pool_size = pair(pool_size, "pool_size")
     win = window_of(x_shape[1:3], pool_size, pool_size if strides is None else strides, padding, dilation)
+    if not (win.top or win.bottom or win.left or win.right):
+        return win
     empty = np.argwhere(pixels_per_window(win, *x_shape[1:3]) == 0)
     if len(empty):
         raise ValueError(
@@ -159,6 +165,11 @@ def maxpool2d_backward_reference(
     return dx
 
 
+def _outputs(x, win: Window) -> tuple[np.ndarray, np.ndarray]:
+    shape = x.shape[0], win.OH, win.OW, x.shape[3]
+    return memory.empty(shape, x.dtype), memory.empty(shape, _offset_dtype(win))
+
+
 def _offset_dtype(win: Window) -> np.dtype:
     return np.min_scalar_type(win.KH * win.KW - 1)
 
@@ -176,8 +187,7 @@ def _check_output(dy, offset, x_shape, win: Window) -> None:
 def maxpool2d_forward_loops(x, pool_size=2, strides=None, padding="valid", dilation=1):
     """See `maxpool2d_forward`."""
     win = pool_window(x.shape, pool_size, strides, padding, dilation)
-    y = np.empty((x.shape[0], win.OH, win.OW, x.shape[3]), dtype=x.dtype)
-    offset = np.empty(y.shape, dtype=_offset_dtype(win))
+    y, offset = _outputs(x, win)
     _forward(np.ascontiguousarray(x), win, y, offset)
     return y, offset
 
@@ -212,7 +222,7 @@ def maxpool2d_backward_loops(dy, offset, x_shape, pool_size=2, strides=None, pad
     """See `maxpool2d_backward`."""
     win = pool_window(x_shape, pool_size, strides, padding, dilation)
     _check_output(dy, offset, x_shape, win)
-    dx = np.zeros(x_shape, dtype=dy.dtype)
+    dx = memory.zeros(x_shape, dy.dtype)
     _backward(np.ascontiguousarray(dy), np.ascontiguousarray(offset, dtype=_offset_dtype(win)), win, dx)
     return dx
 
@@ -239,7 +249,247 @@ def _backward(dy, offset, win, dx):
                         dx_row[c] += dy_row[c] if offset_row[c] == tap else 0  # (maxpool2d.3)
 
 
+# --- CPU: explicit vectors of channels; the maxima of a window and their taps stay in registers ------------------
+
+
+def maxpool2d_forward_simd(x, pool_size=2, strides=None, padding="valid", dilation=1):
+    """See `maxpool2d_forward`."""
+    win = pool_window(x.shape, pool_size, strides, padding, dilation)
+    if not _fills_vectors(x.shape, x.dtype):
+        return maxpool2d_forward_loops(x, pool_size, strides, padding, dilation)
+    y, offset = _outputs(x, win)
+    _forward_simd(np.ascontiguousarray(x), win, y.reshape(-1), offset, _scratch(y, x.nbytes, win.OW * y.shape[3]))
+    return y, offset
+
+
+def _fills_vectors(shape, dtype) -> bool:
+    return dtype in (np.float32, np.float64) and shape[3] * dtype.itemsize >= simd.BYTES
+
+
+def _scratch(out, image_bytes: int, size: int) -> np.ndarray:
+    """Return room for ``size`` outputs per thread if the images are so large that outputs go past the caches."""
+    streamed = image_bytes > STREAMED and out.ctypes.data % simd.BYTES == 0
+    return memory.empty((get_num_threads() * streamed, size), out.dtype)
+
+
+@compiled
+def _forward_simd(x, win, y, offset, scratch):
+    W, C, EW = x.shape[2], x.shape[3], win.DW * (win.KW - 1) + 1  # (window.1)
+    first = min(-(-win.left // win.SW), win.OW)  # windows first ... last - 1 lie wholly inside a row of the image
+    last = max(first, min((W + win.left - EW) // win.SW + 1, win.OW))
+    for row in prange(len(x) * win.OH):  # one thread owns a row of outputs
+        place = row * win.OW * C
+        out, to = (scratch[get_thread_id()], 0) if len(scratch) else (y, place)
+        if _pool_row(x, win, first, last, row, False, out, to, offset):
+            _pool_row(x, win, first, last, row, True, out, to, offset)
+        if len(scratch):
+            stream_copy(out, 0, y, place, win.OW * C)
+
+
+@compiled(parallel=False, forceinline=True)
+def _pool_row(x, win, first, last, row, careful, out, to, offset):
+    """Pool one row of windows; return whether a pixel is NaN or infinite, which calls for doing it carefully."""
+    _, H, W, C = x.shape
+    n, r = row // win.OH, row % win.OH * win.SH - win.top
+    k0, k1 = _taps_on(r, win.KH, win.DH, H)
+    steps = win.DH * W * C, win.DW * C, win.SW * C  # to the next tap down and to the right, and to the next window
+    corner, at = ((n * H + r) * W - win.left) * C, row * win.OW * C  # of the window at j = 0, and of its offset
+    odd = False
+    for edge in range(first + win.OW - last):
+        j = edge if edge < first else edge - first + last
+        l0, l1 = _taps_on(j * win.SW - win.left, win.KW, win.DW, W)
+        window = corner + j * steps[2]
+        odd |= _pool(x, window, steps, k0, k1, l0, l1, win.KW, 1, careful, out, to + j * C, offset, at + j * C)
+    corner, to, at, count = corner + first * steps[2], to + first * C, at + first * C, last - first
+    # Numbers of taps that are constants here make LLVM unroll the loops over them.
+    if not careful and win.KH == 2 and win.KW == 2 and k1 - k0 == 2:
+        return odd | _pool(x, corner, steps, 0, 2, 0, 2, 2, count, careful, out, to, offset, at)
+    if not careful and win.KH == 3 and win.KW == 3 and k1 - k0 == 3:
+        return odd | _pool(x, corner, steps, 0, 3, 0, 3, 3, count, careful, out, to, offset, at)
+    return odd | _pool(x, corner, steps, k0, k1, 0, win.KW, win.KW, count, careful, out, to, offset, at)
+
+
+@compiled(parallel=False)
+def _taps_on(r, K, D, H):
+    """Return the first tap of a window at row r that lies on the image of H rows, and one past the last."""
+    return max(0, -(r // D)), min(K, (H - 1 - r) // D + 1)
+
+
+@compiled(parallel=False, forceinline=True)
+def _pool(x, corner, steps, k0, k1, l0, l1, KW, count, careful, out, to, offset, at):
+    """Pool ``count`` windows of one row, from tap (k0, l0) up to (k1 - 1, l1 - 1)."""
+    C, V = x.shape[3], width(x)
+    down, right, step = steps
+    odd = full(x, 0.0)
+    for j in range(count):
+        for block in range(0, C, V):
+            c = min(block, C - V)  # the last vector may overlap the one before
+            pixels = corner + j * step + c
+            best = load(x, pixels + k0 * down + l0 * right)
+            won = full_as(best, offset, k0 * KW + l0)
+            zero = full(best, 0.0)
+            for k in range(k0, k1):
+                for l in range(l0, l1):
+                    pixel = load(x, pixels + k * down + l * right)
+                    wins = pixel > best
+                    if careful:
+                        wins = wins | ((pixel != pixel) & (best == best))  # a NaN, if it is the first
+                    best = where(wins, pixel, best)  # (maxpool2d.1)
+                    won = where(wins, full(won, k * KW + l), won)  # (maxpool2d.2)
+                    zero = fma(pixel, full(pixel, 0.0), zero)  # stays zero, but for NaN and infinities
+            odd = odd + zero
+            store(out, to + j * C + c, best)
+            store(offset, at + j * C + c, won)
+    return any_of(odd != odd)
+
+
+def maxpool2d_backward_simd(dy, offset, x_shape, pool_size=2, strides=None, padding="valid", dilation=1):
+    """See `maxpool2d_backward`."""
+    win = pool_window(x_shape, pool_size, strides, padding, dilation)
+    _check_output(dy, offset, x_shape, win)
+    if not _fills_vectors(x_shape, dy.dtype):
+        return maxpool2d_backward_loops(dy, offset, x_shape, pool_size, strides, padding, dilation)
+    dx = memory.empty(x_shape, dy.dtype)
+    arrays = np.ascontiguousarray(dy), np.ascontiguousarray(offset, dtype=_offset_dtype(win)), win, dx
+    direct = is_streamed(dx)  # whole vectors, each of which can go past the caches by itself
+    size = _segment(x_shape[3]) * x_shape[3]
+    if _side_by_side(win):
+        scratch = _scratch(dx, 0 if direct else dx.nbytes, win.KH * win.KW * size)
+        _backward_side_by_side(*arrays, dx.reshape(-1), scratch, direct)
+    else:
+        scratch = _scratch(dx, 0 if direct else dx.nbytes, size)
+        _backward_simd(*arrays, dx.reshape(-1), scratch, direct)
+    return dx
+
+
+@compiled(parallel=False, forceinline=True)
+def _write(out, to, vector, direct):
+    if direct:
+        stream(out, to, vector)
+    else:
+        store(out, to, vector)
+
+
+@compiled(parallel=False)
+def _segment(C):
+    """Return how many pixels go past the caches at a time: few enough that stores wait while the next are computed."""
+    return -(-1024 // C)
+
+
+def _side_by_side(win: Window) -> bool:
+    """Whether the windows cover the image without gaps, overlaps and padding, but for a rest at its end."""
+    tiling = (win.KH, win.KW, 1, 1) == (win.SH, win.SW, win.DH, win.DW)
+    return tiling and not (win.top or win.bottom or win.left or win.right)
+
+
+@compiled
+def _backward_side_by_side(dy, offset, win, dx, pixels, scratch, direct):
+    N, H, W, C = dx.shape
+    _, OH, OW, _ = dy.shape
+    for row in prange(N * OH):  # one thread owns the rows of dx under a row of windows
+        n, i = row // OH, row % OH
+        place, streamed = (n * H + i * win.KH) * W * C, len(scratch) > 0
+        segment = _segment(C) if streamed else OW
+        for j in range(0, OW, segment):
+            count, to, at = min(segment, OW - j), place + j * win.KW * C, (row * OW + j) * C
+            out, start, line = (scratch[get_thread_id()], 0, count * win.KW * C) if streamed else (pixels, to, W * C)
+            if win.KH == 2 and win.KW == 2:  # constants, as above
+                _spread(dy, offset, at, 2, 2, count, out, start, line, direct)
+            else:
+                _spread(dy, offset, at, win.KH, win.KW, count, out, start, line, direct)
+            if streamed:
+                for k in range(win.KH):
+                    stream_copy(out, k * line, pixels, to + k * W * C, line)
+        dx[n, i * win.KH : (i + 1) * win.KH, OW * win.KW :] = 0
+        if i == OH - 1:
+            dx[n, OH * win.KH :] = 0
+
+
+@compiled(parallel=False, forceinline=True)
+def _spread(dy, offset, at, KH, KW, count, out, to, line, direct):
+    """Write dy, or zero, to each pixel of ``count`` windows, (maxpool2d.3) without a sum."""
+    C, V = dy.shape[3], width(dy)
+    for j in range(count):
+        for block in range(0, C, V):
+            c = min(block, C - V)
+            dy_vector = load(dy, at + j * C + c)
+            won = load_as(dy_vector, offset, at + j * C + c)
+            for k in range(KH):
+                for l in range(KW):
+                    pixel = where(won == full(won, k * KW + l), dy_vector, full(dy_vector, 0.0))
+                    _write(out, to + k * line + (j * KW + l) * C + c, pixel, direct)
+
+
+@compiled
+def _backward_simd(dy, offset, win, dx, pixels, scratch, direct):
+    N, H, W, C = dx.shape
+    _, OH, OW, _ = dy.shape
+    rows, first_i, first_k = _windows_over(H, OH, win.KH, win.SH, win.DH, win.top)
+    columns, first_j, first_l = _windows_over(W, OW, win.KW, win.SW, win.DW, win.left)
+    # From one window over a pixel to the next: S·i + D·k stays, so i grows by D / gcd(S, D), and k falls by S / gcd.
+    common_h, common_w = math.gcd(win.SH, win.DH), math.gcd(win.SW, win.DW)
+    down, right = win.DH // common_h * OW * C, win.DW // common_w * C
+    tap_down, tap_right = -(win.SH // common_h) * win.KW, -(win.SW // common_w)
+    steps = down, right, tap_down, tap_right
+    for row in prange(N * H):  # a gather: one thread owns a row of dx, and writes every element once
+        n, r = row // H, row % H
+        a, place, streamed = rows[r], row * W * C, len(scratch) > 0
+        segment = _segment(C) if streamed else W
+        for first in range(0, W, segment):
+            last = min(first + segment, W)
+            out, to = (scratch[get_thread_id()], -first * C) if streamed else (pixels, place)
+            for s in range(first, last):
+                b = columns[s]
+                at, tap = ((n * OH + first_i[r]) * OW + first_j[s]) * C, first_k[r] * win.KW + first_l[s]
+                if a == 1 and b == 1:  # constants, as above: all pixels where windows overlap by less than half
+                    _gather(dy, offset, at, tap, 1, 1, steps, out, to + s * C, direct)
+                elif a == 1 and b == 2:
+                    _gather(dy, offset, at, tap, 1, 2, steps, out, to + s * C, direct)
+                elif a == 2 and b == 1:
+                    _gather(dy, offset, at, tap, 2, 1, steps, out, to + s * C, direct)
+                elif a == 2 and b == 2:
+                    _gather(dy, offset, at, tap, 2, 2, steps, out, to + s * C, direct)
+                else:
+                    _gather(dy, offset, at, tap, a, b, steps, out, to + s * C, direct)
+            if streamed:
+                stream_copy(out, 0, pixels, place + first * C, (last - first) * C)
+
+
+@compiled(parallel=False)
+def _windows_over(size, positions, K, S, D, before):
+    """Return how many windows cover each row, the position of the first, and the tap with which it does."""
+    count, position, tap = np.zeros((3, size), np.int64)
+    for r in range(size):
+        for k in range(K):  # the first window covers with its last tap
+            step = r + before - k * D  # (window.4) solved for i
+            if step >= 0 and step % S == 0 and step // S < positions:
+                count[r] += 1
+                position[r], tap[r] = step // S, k
+    return count, position, tap
+
+
+@compiled(parallel=False, forceinline=True)
+def _gather(dy, offset, at, tap, rows, columns, steps, out, to, direct):
+    """Sum what a pixel gets from the rows x columns windows over it."""
+    C, V = dy.shape[3], width(dy)
+    down, right, tap_down, tap_right = steps
+    for block in range(0, C, V):
+        c = min(block, C - V)
+        total = full(dy, 0.0)
+        for a in range(rows):
+            for b in range(columns):
+                window = at + a * down + b * right + c
+                won = load_as(total, offset, window)
+                wins = won == full(won, tap + a * tap_down + b * tap_right)
+                total = total + where(wins, load(dy, window), full(total, 0.0))  # (maxpool2d.3)
+        _write(out, to + c, total, direct)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-maxpool2d_forward = Op(reference=maxpool2d_forward_reference, loops=maxpool2d_forward_loops)
-maxpool2d_backward = Op(reference=maxpool2d_backward_reference, loops=maxpool2d_backward_loops)
+maxpool2d_forward = Op(
+    reference=maxpool2d_forward_reference, loops=maxpool2d_forward_loops, simd=maxpool2d_forward_simd
+)
+maxpool2d_backward = Op(
+    reference=maxpool2d_backward_reference, loops=maxpool2d_backward_loops, simd=maxpool2d_backward_simd
+)

@@ -11,7 +11,13 @@ is the gradient that arrives from above, at the output of step t; δs_t counts a
 docs/ops/recurrent.md derives them.
 """
 
+import numba
 import numpy as np
+from numba import prange
+
+from minivid.jit import compiled
+from minivid.memory import empty
+from minivid.simd import BYTES, REGISTERS, add_outer, entries, load_part, store, tile_load, tile_store, width
 
 _LAYOUT = ["C_CONTIGUOUS", "WRITEABLE"]  # Numba would compile anew for each other layout
 
@@ -68,3 +74,124 @@ def contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
 def previous(states: np.ndarray, initial: np.ndarray) -> np.ndarray:
     """Return s_{t−1} for every step t: the states (N, T, U) one step later, the initial one in front."""
     return np.concatenate([initial[:, None], states[:, :-1]], axis=1)
+
+
+# --- the recurrent product, on the register tile -------------------------------------------------------------------
+#
+# A step multiplies a few rows of states by the recurrent weights, and the next step needs the result. Sequences do
+# not read each other's states, so a thread owns some of them and walks all their steps without waiting for others.
+
+_ROWS = 8 if REGISTERS == 32 else 4  # rows of the tallest tile
+_FEW = 8  # sequences; fewer make too little use of each weight that a step fetches
+_CACHE = 3 << 18  # bytes of weights
+
+
+def shares(N: int) -> int:
+    """Return among how many threads to share out N sequences: who owns one has no influence on its bits."""
+    return max(1, min(numba.get_num_threads(), N))
+
+
+def input_in_step(N: int, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> bool:
+    """Whether to take x_t W in step t, and not for all steps at once: if all weights stay in a core's own cache.
+
+    That saves writing the products to memory, and reading them again. It depends on the shapes alone, as the bits do.
+    """
+    return N >= _FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE
+
+
+def scratch(rows: int, columns: int, dtype) -> np.ndarray:
+    """Return zeros that begin where a vector does in memory: none of their vectors lies across two cache lines."""
+    size = rows * columns * dtype.itemsize
+    memory = np.zeros(size + BYTES, np.uint8)
+    first = -memory.ctypes.data % BYTES
+    return memory[first : first + size].view(dtype).reshape(rows, columns)
+
+
+def interleaved(w: np.ndarray, slots: int) -> np.ndarray:
+    """Pack weights (K, slots·U) by units: for each vector of units, its columns of all slots, as `add_product` takes.
+
+    The gates of these units then follow their product at once.
+    """
+    K, U, V = len(w), w.shape[1] // slots, BYTES // w.itemsize
+    blocks = empty((-(-U // V) * K * slots * V,), w.dtype)
+    if len(blocks):
+        _interleave(w, slots, blocks)
+    return blocks
+
+
+@compiled
+def _interleave(w, slots, blocks):
+    K, U, V, flat = len(w), w.shape[1] // slots, width(w), w.reshape(w.size)
+    for work in prange(-(-U // V)):
+        u, into = work * V, work * K * slots * V
+        for slot in range(0, slots, 2):
+            vectors = min(2, slots - slot)
+            for k in range(K):
+                for j in range(vectors):
+                    store(blocks, into + j * V, load_part(flat, (k * slots + slot + j) * U + u, U - u))
+                into += vectors * V
+
+
+@compiled(parallel=False)
+def add_product(a, start, q, K, w, columns, y, padded, first, last):
+    """Add a.flat[start[n] + q : + K] · w to row n of y (N, padded), for n from first to last.
+
+    w (K, columns) is packed in blocks of two vectors of columns (tile.py): one block serves all the rows while it is
+    in the cache.
+    """
+    V = width(y)
+    for f in range(0, columns, 2 * V):
+        n = first
+        while n < last:
+            if last - n >= _ROWS:
+                _add_tile(a, entries(start, n, _ROWS), q, K, w, columns, y, padded, n, f)
+                n += _ROWS
+            elif last - n >= 4:
+                _add_tile(a, entries(start, n, 4), q, K, w, columns, y, padded, n, f)
+                n += 4
+            elif last - n >= 2:
+                _add_tile(a, entries(start, n, 2), q, K, w, columns, y, padded, n, f)
+                n += 2
+            else:
+                _add_tile(a, entries(start, n, 1), q, K, w, columns, y, padded, n, f)
+                n += 1
+
+
+@compiled(parallel=False)
+def _add_tile(a, rows, q, K, w, columns, y, padded, n, f):
+    """Add one tile of `add_product`: as many rows as there are offsets, the two or the last vectors from f on."""
+    V, R = width(y), len(rows)
+    into, packed = n * padded + f, f * K
+    if columns - f > V:
+        wide = tile_load(y, into, padded, R, 2)
+        for k in range(q, q + K):
+            wide = add_outer(wide, a, rows, k, w, packed)
+            packed += 2 * V
+        tile_store(y, into, padded, wide)
+    else:
+        narrow = tile_load(y, into, padded, R, 1)
+        for k in range(q, q + K):
+            narrow = add_outer(narrow, a, rows, k, w, packed)
+            packed += V
+        tile_store(y, into, padded, narrow)
+
+
+@compiled(parallel=False)
+def copy_row(source, at, target, into, count):
+    """Copy ``count`` elements of one flat array to another."""
+    for u in range(count):
+        target[into + u] = source[at + u]
+
+
+@compiled(parallel=False)
+def add_row(source, at, target, into, count):
+    """Add ``count`` elements of one flat array to another."""
+    for u in range(count):
+        target[into + u] += source[at + u]
+
+
+@compiled(parallel=False)
+def clear_row(target, into, count):
+    """Set ``count`` elements of a flat array to zero."""
+    for u in range(count):
+        target[into + u] = 0

@@ -22,15 +22,31 @@ docs/ops/simple_rnn.md derives the gradients.
 """
 
 import math
-from functools import partial
 
 import numpy as np
 from numba import prange
 
+from minivid import simd
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
+from minivid.memory import empty
 from minivid.ops.matmul import matmul_loops, matmul_tiled
-from minivid.ops.recurrent import check_shapes, contiguous, mask_or_all, or_zeros, previous, sizes_of
+from minivid.ops.recurrent import (
+    add_product,
+    add_row,
+    check_shapes,
+    clear_row,
+    contiguous,
+    copy_row,
+    mask_or_all,
+    or_zeros,
+    previous,
+    scratch,
+    shares,
+    sizes_of,
+)
+from minivid.ops.tile import column_sums, packed
+from minivid.simd import full, load_part, prefetch, store_part, width
 
 __all__ = ["simple_rnn_backward", "simple_rnn_forward"]
 
@@ -160,14 +176,19 @@ def simple_rnn_backward_reference(
 # --- CPU: the same loops, compiled; the products that need no state are taken over all steps at once --------
 
 
-def _forward_with(matmul, x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
-    """Run `simple_rnn_forward` compiled, its matrix products by ``matmul``."""
+def _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask):
+    """Check the arguments of `simple_rnn_forward`; return them all as contiguous arrays."""
     N, T, D, U = sizes_of("simple_rnn", 1, x, kernel, recurrent_kernel)
     check_shapes("simple_rnn", bias=(bias, (U,)), h0=(h0, (N, U)))
-    mask = mask_or_all("simple_rnn", mask, N, T)
     bias, h0 = or_zeros(bias, (U,), like=x), or_zeros(h0, (N, U), like=x)
-    x, kernel, recurrent_kernel, bias, h0 = contiguous(x, kernel, recurrent_kernel, bias, h0)
-    h = (matmul(x.reshape(N * T, D), kernel) + bias).reshape(N, T, U)
+    return *contiguous(x, kernel, recurrent_kernel, bias, h0), mask_or_all("simple_rnn", mask, N, T)
+
+
+def simple_rnn_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `simple_rnn_forward`."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    h = (matmul_loops(x.reshape(N * T, D), kernel) + bias).reshape(N, T, U)
     _forward(h, recurrent_kernel, h0, mask)
     return h
 
@@ -193,20 +214,26 @@ def _forward(h, recurrent_kernel, h0, mask):
                     h_t[u] = math.tanh(h_t[u]) if mask[n, t] else h_prev_row[u]  # (simple_rnn.2), (recurrent.2)
 
 
-def _backward_with(matmul, dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
-    """Run `simple_rnn_backward` compiled, its matrix products by ``matmul``."""
+def _backward_arrays(dh, x, kernel, recurrent_kernel, h, h0, mask):
+    """Check the arguments of `simple_rnn_backward`; return them all as contiguous arrays."""
     N, T, D, U = sizes_of("simple_rnn", 1, x, kernel, recurrent_kernel)
     check_shapes("simple_rnn", dh=(dh, (N, T, U)), h=(h, (N, T, U)), h0=(h0, (N, U)))
-    mask = mask_or_all("simple_rnn", mask, N, T)
     h0 = or_zeros(h0, (N, U), like=h)
-    dh, x, kernel, turned, h, h0 = contiguous(dh, x, kernel, recurrent_kernel.T, h, h0)
+    return *contiguous(dh, x, kernel, recurrent_kernel, h, h0), mask_or_all("simple_rnn", mask, N, T)
+
+
+def simple_rnn_backward_loops(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
+    """See `simple_rnn_backward`."""
+    dh, x, kernel, recurrent_kernel, h, h0, mask = _backward_arrays(dh, x, kernel, recurrent_kernel, h, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    turned = np.ascontiguousarray(recurrent_kernel.T)
     dz, dh_next = np.empty_like(h), np.zeros_like(h0)
     _backward(dh, turned, h, mask, dz, dh_next)
     dz = dz.reshape(N * T, U)
-    dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
-    dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)
+    dx = matmul_loops(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
+    dkernel = matmul_loops(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)
     h_prev = previous(h, h0).reshape(N * T, U)
-    drecurrent_kernel = matmul(h_prev, dz, transpose_a=True)  # (simple_rnn.7)
+    drecurrent_kernel = matmul_loops(h_prev, dz, transpose_a=True)  # (simple_rnn.7)
     return dx, dkernel, drecurrent_kernel, dz.sum(axis=0), dh_next  # (simple_rnn.8), (simple_rnn.9)
 
 
@@ -232,15 +259,139 @@ def _backward(dh, turned, h, mask, dz, dh_next):
                             carry[u] += dz_k * row[u]  # (simple_rnn.3)
 
 
+# --- CPU: the recurrence on vectors; thread, row and step as in the loops ------------------------------------------
+
+
+def simple_rnn_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `simple_rnn_forward`."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    h = matmul_tiled(x.reshape(N * T, D), kernel)  # (N·T, U)
+    w = packed(recurrent_kernel[None], x.dtype)
+    z = scratch(N, w.padded, x.dtype)
+    _forward_tiled(h.reshape(-1), h0.copy().reshape(-1), z.reshape(-1), bias, mask, w.blocks, shares(N))
+    return h.reshape(N, T, U)
+
+
+@compiled
+def _forward_tiled(h, state, z, bias, mask, w, pieces):
+    N = len(mask)
+    for piece in prange(pieces):  # one thread owns some sequences and walks all their steps: no barrier
+        first, last = piece * N // pieces, (piece + 1) * N // pieces
+        _walk_forward(h, state, z, bias, mask, w, first, last)
+
+
+@compiled(parallel=False)
+def _walk_forward(h, state, z, bias, mask, w, first, last):
+    """Walk the sequences from first to last forward in time.
+
+    ``h`` holds x W at first and the hidden states at the end, ``state`` (N, U) those of the step.
+    """
+    (N, T), U = mask.shape, len(bias)
+    padded, rows = len(z) // N, np.arange(N) * U
+    for t in range(T):
+        for n in range(first, last):
+            copy_row(bias, 0, z, n * padded, U)
+            prefetch(h, (n * T + t) * U, U)  # while the product runs
+        add_product(state, rows, 0, U, w, U, z, padded, first, last)  # (simple_rnn.1) without x W
+        for n in range(first, last):
+            at = n * T + t
+            if mask[n, t]:
+                _cell(h, at, state, n, z, n * padded, U)
+            else:
+                copy_row(state, n * U, h, at * U, U)  # (recurrent.2)
+
+
+@compiled(parallel=False)
+def _cell(h, at, state, n, z, row, U):
+    """Compute the state of one sequence at one step, a vector of units at a time."""
+    V, whole = width(z), U // width(z) * width(z)
+    for u in range(0, whole, V):
+        _units(h, at * U + u, state, n * U + u, z, row + u, V)
+    if whole < U:
+        _units(h, at * U + whole, state, n * U + whole, z, row + whole, U - whole)
+
+
+@compiled(parallel=False, forceinline=True)
+def _units(h, out, state, at, z, row, left):
+    """Compute ``left`` units, a constant where that is a whole vector."""
+    h_t = simd.tanh(load_part(h, out, left) + load_part(z, row, left))  # (simple_rnn.1), (simple_rnn.2)
+    store_part(h, out, h_t, left)
+    store_part(state, at, h_t, left)
+
+
+def simple_rnn_backward_tiled(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
+    """See `simple_rnn_backward`."""
+    dh, x, kernel, recurrent_kernel, h, h0, mask = _backward_arrays(dh, x, kernel, recurrent_kernel, h, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    dz = empty((N * T, U), x.dtype)
+    w = packed(recurrent_kernel[None], x.dtype, transpose=True)
+    dh_next = scratch(N, w.padded, x.dtype)
+    flat = (array.reshape(-1) for array in (dz, dh, h, dh_next))
+    _backward_tiled(*flat, mask, w.blocks, U, shares(N))
+    dx = matmul_tiled(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
+    dkernel = matmul_tiled(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)
+    h_prev = previous(h, h0).reshape(N * T, U)
+    drecurrent_kernel = matmul_tiled(h_prev, dz, transpose_a=True)  # (simple_rnn.7)
+    dbias = column_sums(dz)  # (simple_rnn.8)
+    return dx, dkernel, drecurrent_kernel, dbias, np.ascontiguousarray(dh_next[:, :U])  # (simple_rnn.9)
+
+
+@compiled
+def _backward_tiled(dz, dh, h, dh_next, mask, w, U, pieces):
+    N = len(mask)
+    for piece in prange(pieces):  # one thread owns some sequences, as in the forward pass
+        first, last = piece * N // pieces, (piece + 1) * N // pieces
+        _walk_back(dz, dh, h, dh_next, mask, w, U, first, last)
+
+
+@compiled(parallel=False)
+def _walk_back(dz, dh, h, dh_next, mask, w, U, first, last):
+    """Walk back in time; ``dh_next`` (N, padded) ends as the gradient of h_0."""
+    N, T = mask.shape
+    padded, rows = len(dh_next) // N, np.arange(N) * T * U
+    for t in range(T - 1, -1, -1):
+        for n in range(first, last):
+            at, row = n * T + t, n * padded
+            add_row(dh, at * U, dh_next, row, U)  # (simple_rnn.3)
+            if mask[n, t]:
+                _cell_back(dz, dh_next, row, h, at, U)
+            else:
+                clear_row(dz, at * U, U)  # (recurrent.5)
+            if t > 0:
+                prefetch(h, (at - 1) * U, U)  # while the product runs
+                prefetch(dh, (at - 1) * U, U)
+                prefetch(dz, (at - 1) * U, U)
+        add_product(dz, rows, t * U, U, w, U, dh_next, padded, first, last)  # (simple_rnn.3)
+
+
+@compiled(parallel=False)
+def _cell_back(dz, dh_next, row, h, at, U):
+    """Compute dz of one sequence at one step, a vector of units at a time."""
+    V, whole = width(dz), U // width(dz) * width(dz)
+    for u in range(0, whole, V):
+        _units_back(dz, dh_next, row + u, h, at * U + u, V)
+    if whole < U:
+        _units_back(dz, dh_next, row + whole, h, at * U + whole, U - whole)
+
+
+@compiled(parallel=False, forceinline=True)
+def _units_back(dz, dh_next, row, h, at, left):
+    """Compute ``left`` units, a constant where that is a whole vector."""
+    h_t, dh_t = load_part(h, at, left), load_part(dh_next, row, left)
+    store_part(dz, at, dh_t * (1 - h_t * h_t), left)  # (simple_rnn.4)
+    store_part(dh_next, row, full(h_t, 0), left)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 simple_rnn_forward = Op(
     reference=simple_rnn_forward_reference,
-    loops=partial(_forward_with, matmul_loops),
-    tiled=partial(_forward_with, matmul_tiled),
+    loops=simple_rnn_forward_loops,
+    tiled=simple_rnn_forward_tiled,
 )
 simple_rnn_backward = Op(
     reference=simple_rnn_backward_reference,
-    loops=partial(_backward_with, matmul_loops),
-    tiled=partial(_backward_with, matmul_tiled),
+    loops=simple_rnn_backward_loops,
+    tiled=simple_rnn_backward_tiled,
 )

@@ -28,7 +28,9 @@ from minivid.simd import (
     add_outer,
     entries,
     load,
+    prefetch,
     store,
+    tile_at_least,
     tile_full,
     tile_load,
     tile_load_part,
@@ -36,6 +38,7 @@ from minivid.simd import (
     tile_repeat,
     tile_scatter,
     tile_store,
+    tile_stream,
     width,
 )
 
@@ -43,6 +46,8 @@ ROWS = 8 if REGISTERS == 32 else 6  # positions per tile
 NEIGHBOURS = tuple(range(ROWS))
 STRIP = 192  # positions, more or less, that share a piece of work: their inputs stay in the cache
 TAPS = 576  # taps, at most, of a piece of work of (tile.2)
+MANY = 4  # blocks of columns, from which on the inputs of a strip are copied tile by tile
+STREAMED = 4_000_000  # bytes of outputs from which they go to memory past the caches
 PARTIAL_SUMS = 1_000_000  # elements that the partial sums of (tile.2) may take together
 
 
@@ -114,9 +119,17 @@ def _segments(tap: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def gather_product(
-    x, grid: Grid, tap, window_rows: int, w, b, y, into: tuple[int, int, int, int] | None = None
+    x,
+    grid: Grid,
+    tap,
+    window_rows: int,
+    w,
+    b,
+    y,
+    into: tuple[int, int, int, int] | None = None,
+    low: float = -np.inf,
 ) -> None:
-    """Compute (tile.1): packed weights w and b (F,) or None; ``y`` gets F outputs per position.
+    """Compute (tile.1): packed weights w and b (F,) or None; ``y`` gets F outputs per position, at least ``low``.
 
     ``window_rows`` is how many rows of pixels the taps reach over. ``into`` says where in y the outputs of position
     (n, i, j) begin: at its first number + n·second + i·third + j·fourth; by default one after the other.
@@ -135,11 +148,17 @@ def gather_product(
     scratch = _aligned((get_num_threads(), strips.size if grid.is_framed else 0), y.dtype)
     segment, run = _segments(tap)
     sizes = (strips.images, strips.rows, strips.count, splits)
-    _products(x.ravel(), grid, sizes, strips.start, segment, run, w.blocks, F, bias, y.ravel(), rows, into, scratch)
+    out = (y.dtype.type(low), is_streamed(y), *into)
+    _products(x.ravel(), grid, sizes, strips.start, segment, run, w.blocks, F, bias, y.ravel(), rows, out, scratch)
+
+
+def is_streamed(y) -> bool:
+    """Whether outputs are so many that they go to memory past the caches, and whole vectors as that needs."""
+    return y.nbytes > STREAMED and y.shape[-1] * y.itemsize % BYTES == 0 and y.ctypes.data % BYTES == 0
 
 
 @compiled
-def _products(x, grid, sizes, start, segment, run, w, F, b, y, rows, into, scratch):
+def _products(x, grid, sizes, start, segment, run, w, F, b, y, rows, out, scratch):
     images, strip_rows, strips, splits = sizes
     V = width(x)
     blocks, per_image = -(-F // (2 * V)), -(-grid.OH // strip_rows)
@@ -147,7 +166,7 @@ def _products(x, grid, sizes, start, segment, run, w, F, b, y, rows, into, scrat
         strip, split = work // splits, work % splits
         n, i = strip // per_image * images, strip % per_image * strip_rows
         M = min(images, grid.N - n) * min(strip_rows, grid.OH - i) * grid.OW
-        place = into[0] + n * into[1] + i * into[2]
+        place = out[2] + n * out[3] + i * out[4]
         framed = scratch[get_thread_id()]
         if len(framed):
             _frame(x, grid, n, i, framed)
@@ -155,9 +174,9 @@ def _products(x, grid, sizes, start, segment, run, w, F, b, y, rows, into, scrat
         for block in range(split * blocks // splits, (split + 1) * blocks // splits):
             f = block * 2 * V
             if len(framed):
-                _strip_products(framed, 0, start, M, segment, run, w, b, f, F, y, rows, place)
+                _strip_products(framed, 0, start, M, segment, run, w, b, f, F, out, y, rows, place)
             else:
-                _strip_products(x, first, start, M, segment, run, w, b, f, F, y, rows, place)
+                _strip_products(x, first, start, M, segment, run, w, b, f, F, out, y, rows, place)
 
 
 @compiled(parallel=False)
@@ -186,27 +205,35 @@ def _frame(x, grid, n, i, framed):
 
 
 @compiled(parallel=False)
-def _strip_products(x, first, start, M, segment, run, w, b, f, F, y, rows, place):
+def _strip_products(x, first, start, M, segment, run, w, b, f, F, out, y, rows, place):
     if M < ROWS:
         for m in range(M):
-            _tile(x, entries(start, m, 1), first, segment, run, w, b, f, F, y, entries(rows, m, 1), place)
+            _tile(x, entries(start, m, 1), first, segment, run, w, b, f, F, out, y, entries(rows, m, 1), place)
     else:
         for m in range(0, M, ROWS):
             # The last tile begins early enough to be full: what it shares with the one before comes out equal.
             at = min(m, M - ROWS)
-            _tile(x, entries(start, at, ROWS), first, segment, run, w, b, f, F, y, entries(rows, at, ROWS), place)
+            _tile(x, entries(start, at, ROWS), first, segment, run, w, b, f, F, out, y, entries(rows, at, ROWS), place)
 
 
 @compiled(parallel=False)
-def _tile(x, offsets, first, segment, run, w, b, f, F, y, rows, place):
+def _tile(x, offsets, first, segment, run, w, b, f, F, out, y, rows, place):
     """Compute as many positions as there are offsets, up to 2 vectors of columns from f on: (tile.1)."""
     V, R, packed = width(x), len(offsets), f * len(segment) * run
     if F - f > V:
         wide = _summed(tile_repeat(b, f, R, 2), x, offsets, first, segment, run, w, packed, 2 * V)
-        tile_scatter(y, rows, place + f, wide, F - f)
+        _write(y, rows, place + f, tile_at_least(wide, out[0]), F - f, out[1])
     else:
         narrow = _summed(tile_repeat(b, f, R, 1), x, offsets, first, segment, run, w, packed, V)
-        tile_scatter(y, rows, place + f, narrow, F - f)
+        _write(y, rows, place + f, tile_at_least(narrow, out[0]), F - f, out[1])
+
+
+@compiled(parallel=False)
+def _write(y, rows, place, sums, left, streamed):
+    if streamed:
+        tile_stream(y, rows, place, sums)
+    else:
+        tile_scatter(y, rows, place, sums, left)
 
 
 @compiled(parallel=False)
@@ -307,10 +334,15 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     scratch = _aligned((get_num_threads(), strips.size if grid.is_framed else 0), dy.dtype)
     dy_blocks = _aligned((get_num_threads(), len(strips.start) * 2 * BYTES // dy.itemsize), dy.dtype)
     sizes = (strips.images, strips.rows, strips.count, pieces, taps)
-    steps = np.arange(ROWS) * F
-    _products_transposed(
-        x.ravel(), grid, sizes, strips.start, tap, dy.ravel(), F, steps, partial.ravel(), scratch, dy_blocks
+    # Panels of inputs: tile by tile, position by position, so that the loop reads them as one stream.
+    positions, panelled = len(strips.start), F * dy.itemsize > MANY * 2 * BYTES
+    panels = _aligned((get_num_threads(), taps * positions + BYTES if panelled else 0), dy.dtype)
+    panel_start, panel_tap = (
+        np.arange(positions) * ROWS,
+        np.arange(rows) // ROWS * positions * ROWS + np.arange(rows) % ROWS,
     )
+    tables = strips.start, tap, panel_start, panel_tap, np.arange(ROWS) * F
+    _products_transposed(x.ravel(), grid, sizes, tables, dy.ravel(), F, partial.ravel(), scratch, dy_blocks, panels)
     if partial.shape == (1, K, F):
         return partial[0]
     z = empty((K, F), dy.dtype)
@@ -327,13 +359,15 @@ def _aligned(shape: tuple[int, int], dtype) -> np.ndarray:
 
 
 @compiled
-def _products_transposed(x, grid, sizes, start, tap, dy, F, steps, z, scratch, dy_blocks):
+def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, panels):
     images, strip_rows, strips, pieces, group_taps = sizes
+    start, tap, panel_start, panel_tap, steps = tables
     K, V = len(tap), width(x)
     groups, per_image = -(-K // group_taps), -(-grid.OH // strip_rows)
     for work in prange(pieces * groups):
         piece, group = work // groups, work % groups
-        framed, dy_block = scratch[get_thread_id()], dy_blocks[get_thread_id()]
+        thread = get_thread_id()
+        framed, dy_block, panel = scratch[thread], dy_blocks[thread], panels[thread]
         k0, k1 = group * group_taps, min((group + 1) * group_taps, K)
         for strip in range(piece * strips // pieces, (piece + 1) * strips // pieces):
             n, i = strip // per_image * images, strip % per_image * strip_rows
@@ -342,11 +376,20 @@ def _products_transposed(x, grid, sizes, start, tap, dy, F, steps, z, scratch, d
                 _frame(x, grid, n, i, framed)
             first = (n * grid.H + i * grid.SH) * grid.W * grid.C
             anew = strip == piece * strips // pieces
+            if len(panel) and len(framed):
+                _copy_panels(framed, 0, start, M, tap, k0, k1, panel)
+            elif len(panel):
+                _copy_panels(x, first, start, M, tap, k0, k1, panel)
             for f in range(0, F, 2 * V):
                 step = 2 * V if F - f > V else V
                 _copy_block(dy, F, (n * grid.OH + i) * grid.OW, M, f, step, dy_block)
                 into = piece * K * F + f
-                if len(framed):
+                if len(panel):
+                    at = -k0 * len(start)
+                    _strip_transposed(
+                        panel, at, panel_start, M, panel_tap, k0, k1, dy_block, f, F, steps, z, into, anew
+                    )
+                elif len(framed):
                     _strip_transposed(framed, 0, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
                 else:
                     _strip_transposed(x, first, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
@@ -358,6 +401,7 @@ def _copy_block(dy, F, first, M, f, step, block):
     V = width(dy)
     for m in range(M):
         into, begin = m * step, (first + m) * F + f
+        prefetch(dy, begin + step, step)  # for the next block
         if F - f >= step:
             for j in range(0, step, V):
                 store(block, into + j, load(dy, begin + j))
@@ -367,11 +411,36 @@ def _copy_block(dy, F, first, M, f, step, block):
 
 
 @compiled(parallel=False)
+def _copy_panels(x, first, start, M, tap, k0, k1, panels):
+    """Copy the inputs at the taps k0..k1, of each position of a strip: a panel (positions, ROWS) for each tile."""
+    V = width(x)
+    for k in range(k0, k1, ROWS):
+        taps, into = entries(tap, k, ROWS), (k - k0) * len(start)
+        for m in range(M):
+            begin = first + start[m]
+            if _are_neighbours(taps) and begin + taps[0] + V <= len(x):
+                store(panels, into, load(x, begin + taps[0]))  # what it writes beyond the row, the next row replaces
+            else:
+                for r in range(ROWS):
+                    panels[into + r] = x[begin + taps[r]]
+            into += ROWS
+
+
+@compiled(parallel=False)
+def _are_neighbours(taps):
+    """Whether taps follow one another. They grow, but for the last, which may be repeated."""
+    return taps[ROWS - 1] == taps[0] + ROWS - 1 and taps[ROWS - 1] != taps[ROWS - 2]
+
+
+@compiled(parallel=False)
 def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into, anew):
     """Add the positions of a strip to the taps k0..k1, up to 2 vectors of columns: (tile.2)."""
     V, left, row_starts = width(x), F - f, entries(steps, 0, ROWS)
     for k in range(k0, k1, ROWS):
         at, taps = into + k * F, entries(tap, k, ROWS)
+        if not anew:
+            for r in range(ROWS, 2 * ROWS):  # of the next tile: rows far apart, which a core does not guess
+                prefetch(z, at + r * F, 2 * V)
         if left >= 2 * V:
             wide = tile_full(x, ROWS, 2, 0) if anew else tile_load(z, at, F, ROWS, 2)
             tile_store(z, at, F, _summed_transposed(wide, x, first, start, M, taps, dy, 2 * V))
@@ -387,8 +456,7 @@ def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into,
 
 @compiled(parallel=False)
 def _summed_transposed(sums, x, first, start, M, taps, dy, step):
-    # Taps grow, but for the last, which may be repeated. Constants in their place leave more registers.
-    if taps[ROWS - 1] == taps[0] + ROWS - 1 and taps[ROWS - 1] != taps[ROWS - 2]:
+    if _are_neighbours(taps):  # constants in place of the taps leave more registers
         for m in range(M):
             sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step)
     else:

@@ -20,12 +20,11 @@ from fractions import Fraction
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
 
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty
+from minivid.ops.tile import is_streamed
 from minivid.ops.window import Window
 from minivid.simd import (
     BYTES,
@@ -38,9 +37,11 @@ from minivid.simd import (
     splat,
     store,
     store_part,
+    stream,
     tile_full,
     tile_load,
     tile_store,
+    where,
     width,
 )
 
@@ -51,7 +52,6 @@ SQUARE = SIZE * SIZE
 
 WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of a core
 SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
-STREAMED = 4_000_000  # bytes of outputs from which they go to memory past the caches
 PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 6_000_000  # multiplications that take as long, see `saves`
 MARGIN = 1.1  # how many fewer there must be
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
@@ -88,21 +88,6 @@ def _coefficients(roots) -> list:
     return coefficients + [Fraction(0)] * (SIZE - len(coefficients))
 
 
-@intrinsic
-def _stream(typing_context, array, offset, vector):
-    """Write a vector to ``array.flat[offset:]`` past the caches; it must begin where a cache line does."""
-
-    def generate(context, builder, signature, arguments):
-        data = context.make_array(array)(context, builder, arguments[0]).data
-        llvm_type = context.get_value_type(vector).as_pointer()
-        written = builder.store(arguments[2], builder.bitcast(builder.gep(data, [arguments[1]]), llvm_type))
-        written.align = vector.width * vector.element.bitwidth // 8
-        written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), generate
-
-
 def applies(win: Window) -> bool:
     """Whether six points serve this window: 2 to 5 neighbouring taps, moved by one pixel, in both directions."""
     return (win.SH, win.SW, win.DH, win.DW) == (1, 1, 1, 1) and win.KH in TAPS and win.KW in TAPS
@@ -130,8 +115,8 @@ def saves(N: int, win: Window, C: int, F: int, dtype) -> bool:
 # --- forward, and the gradient with respect to the input -------------------------------------------------------------
 
 
-def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window) -> np.ndarray:
-    """Compute (winograd.3): x (N, H, W, C), w (KH, KW, C, F), b (F,) or None -> y (N, OH, OW, F)."""
+def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, low: float = -np.inf) -> np.ndarray:
+    """Compute (winograd.3): x (N, H, W, C), w (KH, KW, C, F), b (F,) or None -> y (N, OH, OW, F), at least ``low``."""
     F, C = w.shape[3], w.shape[2]
     dtype = x.dtype
     vector = BYTES // dtype.itemsize
@@ -150,10 +135,10 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window) -
     v = _workspace((threads, SQUARE * v_step), dtype)
     m = _workspace((threads, SQUARE * m_step), dtype)
     u = _transformed_weights(w, dtype)
-    streamed = y.nbytes > STREAMED and lanes_F == F and y.ctypes.data % BYTES == 0
+    streamed = is_streamed(y)
     patch = _workspace((threads, SIZE, SIZE, lanes_C), dtype)
     half = _workspace((threads, 2, SQUARE * vector), dtype)
-    _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, streamed, y)
+    _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, streamed, dtype.type(low), y)
     return y
 
 
@@ -241,7 +226,7 @@ def _transform_weights(w, GH, GW, halves, u):
 
 
 @compiled
-def _correlate(x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches, halves, streamed, y):
+def _correlate(x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches, halves, streamed, low, y):
     C = x.shape[3]
     V, lanes = width(x), len(b)
     MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
@@ -266,7 +251,7 @@ def _correlate(x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches,
                     for column in range(columns):
                         g = f + column * V
                         _output_tile(m_own, (t * columns + column) * V, m_step, half, outputs, MH, MW)
-                        _put(outputs, b, n, i, j, MH, MW, g, streamed, y)
+                        _put(outputs, b, n, i, j, MH, MW, g, streamed, low, y)
 
 
 @compiled(parallel=False)
@@ -428,18 +413,20 @@ def _synthesise(q, at, step, M, y, into, y_step):
 
 
 @compiled(parallel=False)
-def _put(outputs, b, n, r, s, MH, MW, f, streamed, y):
-    """Write the outputs that lie inside the image, plus bias."""
+def _put(outputs, b, n, r, s, MH, MW, f, streamed, low, y):
+    """Write the outputs that lie inside the image, plus bias, and at least ``low``."""
     _, OH, OW, F = y.shape
     V = width(y)
-    bias = load(b, f)
+    bias, floor = load(b, f), full(y, low)
     for k in range(min(MH, OH - r)):
         for l in range(min(MW, OW - s)):
             at, into = (k * SIZE + l) * V, ((n * OH + r + k) * OW + s + l) * F + f
+            value = load(outputs, at) + bias
+            value = where(value < floor, floor, value)
             if streamed:
-                _stream(y, into, load(outputs, at) + bias)
+                stream(y, into, value)
             else:
-                store_part(y, into, load(outputs, at) + bias, F - f)
+                store_part(y, into, value, F - f)
 
 
 # --- the gradient with respect to the weights ------------------------------------------------------------------------

@@ -87,9 +87,11 @@ def test_points_are_drawn_from_the_seed():
 
 def test_an_implementation_that_differs_in_no_function_is_not_run_twice(monkeypatch):
     monkeypatch.setitem(tanh_forward.implementations, "gpu", None)  # not on the CPU: must be passed over
-    assert [row.implementation for row in run_gradchecks(["relu"], dtypes=["float64"])] == ["reference", "loops"]
-    # tanh runs NumPy forward and loops backward by default: a third combination
-    assert [row.implementation for row in run_gradchecks(["tanh"], dtypes=["float64"])] == ["reference", "loops", "cpu"]
+    rungs = [row.implementation for row in run_gradchecks(["tanh"], dtypes=["float64"])]
+    assert rungs == ["reference", "loops", "simd"]  # and no "cpu", which is "simd" by another name
+    # the default of a convolution chooses between two rungs: a function of its own
+    rungs = {row.implementation for row in run_gradchecks(["conv2d"], dtypes=["float64"])}
+    assert rungs == {"reference", "loops", "tiled", "winograd", "cpu"}
     assert [row.implementation for row in run_gradchecks(["relu"], ["cpu"], ["float64"])] == ["cpu"]
 
 
@@ -152,7 +154,7 @@ def test_an_implementation_that_raises_is_a_row_and_not_a_traceback(monkeypatch)
 
     monkeypatch.setitem(relu_backward.implementations, "loops", unwritten)
     rows = run_gradchecks(["relu"], dtypes=["float64"])
-    assert verdicts(rows) == {("reference", "float64"): "ok", ("loops", "float64"): "error", ("cpu", "float64"): "ok"}
+    assert verdicts(rows) == {("reference", "float64"): "ok", ("loops", "float64"): "error", ("simd", "float64"): "ok"}
     assert str(rows[1].report).endswith("\n      NotImplementedError: exercise 3")
 
 
@@ -169,8 +171,8 @@ def test_the_command_prints_a_table_and_returns_0(capsys):
         ["relu", "loops", "float64"],
         ["relu", "loops", "float32"],
     ]
-    assert all(line.endswith("ok") for line in lines[1:9])
-    assert lines[-1] == "8 checks, all right"
+    assert all(line.endswith("ok") for line in lines[1:11])
+    assert lines[-1] == "10 checks, all right"
 
 
 def test_the_command_reports_failures_and_returns_1(capsys, monkeypatch):
@@ -195,8 +197,8 @@ def test_json(tmp_path, capsys, monkeypatch):
         ("reference", "float32", "ok"),
         ("loops", "float64", "not finite"),
         ("loops", "float32", "not finite"),
-        ("cpu", "float64", "ok"),
-        ("cpu", "float32", "ok"),
+        ("simd", "float64", "ok"),
+        ("simd", "float32", "ok"),
     ]
     assert rows[2]["max_error"] is None
     assert {"operation", "options", "max_error", "tolerance", "method", "blocks"} <= rows[0].keys()
@@ -218,7 +220,7 @@ def test_a_terminal_gets_a_coloured_table_with_every_name_once(monkeypatch):
     text = sys.stdout.getvalue()
     assert "\x1b[32mok" in text
     assert text.count("softmax") == 1
-    assert "2 checks, all right" in text
+    assert "3 checks, all right" in text
 
 
 def test_the_page_shows_what_its_examples_print(capsys):

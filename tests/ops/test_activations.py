@@ -193,24 +193,47 @@ def test_empty_batches_stay_empty(name):
     assert passes(name)[0](np.zeros((0, 3), dtype=np.float32)).shape == (0, 3)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_bits_do_not_depend_on_the_number_of_threads(name):
+def test_bits_do_not_depend_on_the_number_of_threads(name, implementation):
     import numba
 
     forward_pass, backward_pass = passes(name)
     rng = np.random.default_rng(0)
-    x, dy = normal(rng, 301, 97, dtype=np.float32), normal(rng, 301, 97, dtype=np.float32)  # several chunks
+    x, dy = normal(rng, 701, 97, dtype=np.float32), normal(rng, 701, 97, dtype=np.float32)  # many chunks
+    assert x.size > activations._SMALL
     results, threads = [], numba.get_num_threads()
     try:
-        for n in (1, threads):
+        for n in (1, threads, threads):
             numba.set_num_threads(n)
-            with minivid.use("loops"):
+            with minivid.use(implementation):
                 y = forward_pass(x)
                 results.append([y, backward_pass(dy, y)])
     finally:
         numba.set_num_threads(threads)
-    for one, many in zip(*results, strict=True):
+    for one, many, again in zip(*results, strict=True):
         np.testing.assert_array_equal(one, many)
+        np.testing.assert_array_equal(many, again)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_large_array_is_many_small_ones(name):
+    x = normal(np.random.default_rng(0), 701, 97, dtype=np.float32)
+    assert x.size > activations._SMALL  # shared out among threads; its halves are not
+    forward_pass, _ = passes(name)
+    np.testing.assert_array_equal(forward_pass(x), np.concatenate([forward_pass(x[:350]), forward_pass(x[350:])]))
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_arrays_that_go_past_the_caches(name, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, dy = normal(rng, 1_000_011, dtype=np.float32), normal(rng, 1_000_011, dtype=np.float32)
+    forward_pass, backward_pass = passes(name)
+    monkeypatch.setattr(activations, "_LARGE", 3_000_000)  # bytes: less than the whole, more than its parts
+    y = forward_pass(x)
+    np.testing.assert_array_equal(y, np.concatenate([forward_pass(part) for part in np.split(x, [500_001])]))
+    parts = zip(np.split(dy, [500_001]), np.split(y, [500_001]), strict=True)
+    np.testing.assert_array_equal(backward_pass(dy, y), np.concatenate([backward_pass(*part) for part in parts]))
 
 
 # errors

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 import minivid
 from minivid.gradcheck import check_gradients
 from minivid.ops.conv2d import conv2d_backward, conv2d_forward
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import (
+    DTYPES,
+    assert_close,
+    assert_not_mutated,
+    assert_same_bits,
+    normal,
+    without_reference,
+)
 from tests.strategies import seeds, windows
 
 EQUATIONS = {"x": "conv2d.2", "w": "conv2d.3", "b": "conv2d.4"}
@@ -16,7 +23,9 @@ IMPLEMENTATIONS = without_reference(conv2d_forward)
 @st.composite
 def convolutions(draw):
     image, kernel, options = draw(windows())
-    N, C, F = draw(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)))
+    # Mostly few channels and filters; sometimes more than one vector, more than two, and not a whole number of them.
+    N, C = draw(st.integers(1, 3)), draw(st.integers(1, 4) | st.sampled_from([9, 17, 33]))
+    F = draw(st.integers(1, 5) | st.sampled_from([16, 19, 40, 65]))
     return (N, *image, C), (*kernel, C, F), options
 
 
@@ -52,6 +61,33 @@ def test_hand_worked_backward(name):
     np.testing.assert_array_equal(dx.ravel(), [30.0, 350.0, 500.0])
     np.testing.assert_array_equal(dw.ravel(), [210.0, 420.0])
     np.testing.assert_array_equal(db, [110.0])
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_hand_worked_relu(name):
+    x, w = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 3, 1), np.array([3.0, -2.0]).reshape(1, 2, 1, 1)
+    with minivid.use(name):
+        y = conv2d_forward(x, w, np.array([1.5]), relu=True)
+    # (conv2d.5): 1·3 − 2·2 + 1.5 = 0.5, and 2·3 − 4·2 + 1.5 = −0.5 becomes zero
+    np.testing.assert_allclose(y.ravel(), [0.5, 0.0], rtol=1e-14)
+
+
+@given(convolutions(), seeds)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_relu_on_the_way_out_equals_relu_afterwards(name, dtype, case, seed):
+    x, w, b, _ = draw_arrays(*case, seed, dtype)
+    with minivid.use(name):
+        y, fused = conv2d_forward(x, w, b, **case[2]), conv2d_forward(x, w, b, **case[2], relu=True)
+    np.testing.assert_array_equal(fused, np.maximum(y, 0))
+    assert fused.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+def test_relu_keeps_nan(name):
+    with minivid.use(name):
+        y = conv2d_forward(np.full((1, 7, 7, 2), np.nan), np.ones((3, 3, 2, 2)), relu=True)
+    assert np.isnan(y).all()
 
 
 def test_same_padding_puts_the_odd_pixel_at_the_bottom_and_right():
@@ -129,21 +165,14 @@ def test_backward_is_the_adjoint_of_forward(case, seed):
     assert abs(inner - (dw * w).sum()) <= 1e-14 * scale
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
-    import numba
-
+@pytest.mark.parametrize("options", [{}, {"strides": 2}], ids=str)
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_bits_do_not_depend_on_the_number_of_threads(name, options):
     rng = np.random.default_rng(0)
-    x, w = normal(rng, 3, 17, 13, 5, dtype=np.float32), normal(rng, 3, 3, 5, 7, dtype=np.float32)
-    dy = normal(rng, 3, 15, 11, 7, dtype=np.float32)
-    results, threads = [], numba.get_num_threads()
-    try:
-        for n in (1, threads):
-            numba.set_num_threads(n)
-            results.append([conv2d_forward(x, w), *conv2d_backward(dy, x, w)])
-    finally:
-        numba.set_num_threads(threads)
-    for one, many in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, many)
+    x, w = normal(rng, 5, 17, 13, 20, dtype=np.float32), normal(rng, 3, 3, 20, 35, dtype=np.float32)
+    dy = normal(rng, *conv2d_forward(x, w, **options).shape, dtype=np.float32)
+    with minivid.use(name):
+        assert_same_bits(lambda: [conv2d_forward(x, w, **options), *conv2d_backward(dy, x, w, **options)])
 
 
 # errors

@@ -1,6 +1,93 @@
+import numba
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from minivid.ops.recurrent import contiguous, previous
+import minivid
+from minivid import ops
+from minivid.ops.recurrent import add_product, contiguous, previous
+from minivid.ops.tile import packed
+from tests.numerics import DTYPES, assert_close, normal
+from tests.strategies import seeds
+
+SLOTS = {"simple_rnn": 1, "gru": 3, "lstm": 4}
+sizes = st.tuples(st.integers(0, 21), st.integers(1, 3), st.integers(1, 5), st.integers(1, 40))
+
+
+def forward_and_backward(op, N, T, D, U, seed, dtype, masked=False):
+    """Run an operation on random arrays; return all that forward and backward give."""
+    rng = np.random.default_rng(seed)
+    slots = SLOTS[op]
+    x, h0 = normal(rng, N, T, D, dtype=dtype), normal(rng, N, U, dtype=dtype)
+    kernel = normal(rng, D, slots * U, dtype=dtype)
+    recurrent_kernel = (normal(rng, U, slots * U) / np.sqrt(U)).astype(dtype)
+    bias = normal(rng, *((2,) if op == "gru" else ()), slots * U, dtype=dtype)
+    mask = rng.random((N, T)) < 0.7 if masked else None
+    upstream = normal(rng, N, T, U, dtype=dtype)
+    states = getattr(ops, f"{op}_forward")(x, kernel, recurrent_kernel, bias, h0, mask=mask)
+    states = states if isinstance(states, tuple) else (states,)
+    given = (upstream, None) if op == "lstm" else (upstream,)
+    gradients = getattr(ops, f"{op}_backward")(*given, x, kernel, recurrent_kernel, *states, h0, mask=mask)
+    *states, cache = states if len(states) > 1 else (*states, ())
+    return [*states, *cache, *gradients]
+
+
+# Few sizes leave a remainder of every kind: of rows in a tile, of units in a vector, of vectors in a block.
+@settings(max_examples=40)
+@given(sizes, seeds, st.booleans())
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", SLOTS)
+def test_every_size_matches_the_reference(op, dtype, case, seed, masked):
+    N, T, D, U = case
+    with minivid.use("tiled"):
+        actual = forward_and_backward(op, *case, seed, dtype, masked)
+    with minivid.use("reference"):
+        expected = forward_and_backward(op, *case, seed, dtype, masked)
+    for a, b in zip(actual, expected, strict=True):
+        assert_close(a, b, terms=20 * (N + 1) * T * (D + 4 * U + 1), dtype=dtype)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("op", SLOTS)
+def test_bits_depend_neither_on_the_threads_nor_on_the_run(op, masked):
+    results, threads = [], numba.get_num_threads()
+    try:
+        for n in (1, threads, threads):
+            numba.set_num_threads(n)
+            results.append(forward_and_backward(op, 29, 5, 7, 37, 0, np.float32, masked))
+    finally:
+        numba.set_num_threads(threads)
+    for one, many, again in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, many)
+        np.testing.assert_array_equal(many, again)
+
+
+@pytest.mark.parametrize("op", SLOTS)
+def test_a_sequence_does_not_depend_on_the_others(op):
+    whole = forward_and_backward(op, 13, 4, 64, 33, 0, np.float32)[0]
+    rng = np.random.default_rng(0)  # draws x first, then h0, as above
+    x, h0 = normal(rng, 13, 4, 64, dtype=np.float32), normal(rng, 13, 33, dtype=np.float32)
+    kernel = normal(rng, 64, SLOTS[op] * 33, dtype=np.float32)
+    recurrent_kernel = (normal(rng, 33, SLOTS[op] * 33) / np.sqrt(33)).astype(np.float32)
+    bias = normal(rng, *((2,) if op == "gru" else ()), SLOTS[op] * 33, dtype=np.float32)
+    some = getattr(ops, f"{op}_forward")(x[4:13], kernel, recurrent_kernel, bias, h0[4:13])
+    some = some[0] if isinstance(some, tuple) else some
+    np.testing.assert_array_equal(some, whole[4:13])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", range(1, 20))
+def test_add_product_adds_to_its_own_rows_only(dtype, rows):
+    K, columns, q = 3, 37, 2
+    rng = np.random.default_rng(rows)
+    a, w = rng.integers(-9, 10, (rows + 2, K + q)).astype(dtype), rng.integers(-9, 10, (K, columns)).astype(dtype)
+    weights = packed(w[None], np.dtype(dtype))
+    y = np.ones((rows + 2, weights.padded), dtype)
+    start = np.arange(rows + 2) * (K + q)
+    add_product(a.ravel(), start, q, K, weights.blocks, columns, y.reshape(-1), weights.padded, 1, rows + 1)
+    np.testing.assert_array_equal(y[1:-1, :columns], 1 + a[1:-1, q:] @ w)  # whole numbers: exact
+    np.testing.assert_array_equal(y[[0, -1]], 1)
 
 
 def test_previous_is_one_step_later_with_the_initial_state_in_front():

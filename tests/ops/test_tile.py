@@ -1,11 +1,11 @@
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minivid.ops import tile
 from minivid.ops.tile import Grid, column_sums, gather_product, gather_product_transposed, packed, rows_of
-from tests.numerics import DTYPES, assert_close, normal
+from tests.numerics import DTYPES, assert_close, assert_same_bits, normal
 from tests.strategies import seeds
 
 # Sizes around every edge of the tile: fewer positions than a tile has, not divisible, columns of less than one vector,
@@ -88,23 +88,28 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     x, w, dy = normal(rng, 500, 20), normal(rng, 20, 70), normal(rng, 500, 70)
     images, grid = normal(rng, 9, 20, 20, 3), Grid(9, 20, 20, 3, 20, 20, 1, 1, 0, 0, 1, 1)
     tap, d_images = np.arange(9), normal(rng, grid.positions, 33)
-    results, threads = [], numba.get_num_threads()
-    try:
-        for n in (1, threads):
-            numba.set_num_threads(n)
-            results.append(
-                [
-                    product(x, rows_of(500, 20), np.arange(20), 1, w),
-                    product(images, grid, tap, 1, w[:9]),
-                    gather_product_transposed(x, rows_of(500, 20), np.arange(20), 1, dy),
-                    gather_product_transposed(images, grid, tap, 1, d_images),
-                    column_sums(dy),
-                ]
-            )
-    finally:
-        numba.set_num_threads(threads)
-    for one, many in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, many)
+    assert_same_bits(
+        lambda: [
+            product(x, rows_of(500, 20), np.arange(20), 1, w),
+            product(images, grid, tap, 1, w[:9]),
+            gather_product_transposed(x, rows_of(500, 20), np.arange(20), 1, dy),
+            gather_product_transposed(images, grid, tap, 1, d_images),
+            column_sums(dy),
+        ]
+    )
+
+
+@pytest.mark.parametrize("F", [16, 32, 48])
+def test_outputs_past_the_caches_are_the_same(F, monkeypatch):
+    rng = np.random.default_rng(0)
+    grid, tap = Grid(3, 9, 9, 2, 9, 9, 1, 1, 0, 0, 1, 1), np.arange(6)
+    x, w, b = normal(rng, 3, 9, 9, 2), normal(rng, 6, F), normal(rng, F)
+    expected = product(x, grid, tap, 1, w, b)
+    monkeypatch.setattr(tile, "is_streamed", lambda y: True)
+    room = np.empty(expected.nbytes + 64, np.uint8)
+    y = room[-room.ctypes.data % 64 :][: expected.nbytes].view(expected.dtype).reshape(expected.shape)
+    gather_product(x, grid, tap, 1, packed(w[None], x.dtype), b, y)
+    np.testing.assert_array_equal(y, expected)
 
 
 def test_outputs_go_where_they_are_told_and_nowhere_else():
