@@ -15,6 +15,7 @@ docs/ops/tile.md draws it.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -98,14 +99,25 @@ class _Strips(NamedTuple):
     count: int
 
 
+@lru_cache(maxsize=256)
 def _strips(grid: Grid, window_rows: int) -> _Strips:
-    rows = -(-grid.OH // max(1, -(-grid.OH // max(1, STRIP // grid.OW))))
-    images = max(1, min(grid.N, STRIP // (grid.OH * grid.OW))) if rows == grid.OH else 1
+    # Strips in a frame overlap by some rows of pixels, which are copied twice: they are at least three times as high.
+    least = 2 * (window_rows - grid.SH) // grid.SH if grid.is_framed else 1
+    rows = _evenly(grid.OH, max(STRIP // grid.OW, least))
+    images = _evenly(grid.N, STRIP // (grid.OH * grid.OW)) if rows == grid.OH else 1
+    if grid.OH * grid.OW == 1:
+        images = -(-images // ROWS) * ROWS  # whole tiles
     FH, FW = grid.framed
     start = np.add.outer(np.arange(images) * FH * FW, np.arange(rows) * grid.SH * FW)
     start = np.add.outer(start, np.arange(grid.OW) * grid.SW).ravel() * grid.C
     size = ((images - 1) * FH + (rows - 1) * grid.SH + window_rows) * FW * grid.C
     return _Strips(images, rows, start, size, -(-grid.N // images) * -(-grid.OH // rows))
+
+
+def _evenly(count: int, most: int) -> int:
+    """Return the size of parts, at least 1 and at most ``most``, that cut ``count`` into nearly equal parts."""
+    parts = -(-count // max(1, most))
+    return -(-count // max(1, parts))
 
 
 def _segments(tap: np.ndarray) -> tuple[np.ndarray, int]:
@@ -216,7 +228,7 @@ def _strip_products(x, first, start, M, segment, run, w, b, f, F, out, y, rows, 
             _tile(x, entries(start, at, ROWS), first, segment, run, w, b, f, F, out, y, entries(rows, at, ROWS), place)
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, forceinline=True)
 def _tile(x, offsets, first, segment, run, w, b, f, F, out, y, rows, place):
     """Compute as many positions as there are offsets, up to 2 vectors of columns from f on: (tile.1)."""
     V, R, packed = width(x), len(offsets), f * len(segment) * run
@@ -228,7 +240,7 @@ def _tile(x, offsets, first, segment, run, w, b, f, F, out, y, rows, place):
         _write(y, rows, place + f, tile_at_least(narrow, out[0]), F - f, out[1])
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, forceinline=True)
 def _write(y, rows, place, sums, left, streamed):
     if streamed:
         tile_stream(y, rows, place, sums)
@@ -236,7 +248,7 @@ def _write(y, rows, place, sums, left, streamed):
         tile_scatter(y, rows, place, sums, left)
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, forceinline=True)
 def _summed(sums, x, offsets, first, segment, run, w, packed, step):
     for s in range(len(segment)):
         for q in range(first + segment[s], first + segment[s] + run):
@@ -326,9 +338,12 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     strips = _strips(grid, window_rows)
     rows = -(-K // ROWS) * ROWS  # the last tile repeats the last tap; its extra rows are cut off
     tap = np.concatenate([tap, np.repeat(tap[-1:], rows - K)])
-    # How many partial sums: by the shapes alone, so that the bits do not depend on the threads.
-    pieces = max(1, min(PIECES, strips.count, PARTIAL_SUMS // (rows * F)))
-    works = max(1, 2 * get_num_threads() // pieces)  # groups of taps, so that there is work for all threads
+    # Partial sums or one: by the shapes alone, so that the bits do not depend on the threads.
+    pieces = min(PIECES, PARTIAL_SUMS // (rows * F)) if strips.count >= PIECES else 1
+    pieces = max(1, pieces)
+    works = -(-2 * get_num_threads() // pieces)  # groups of taps, so that there is work for all threads
+    while pieces * works % get_num_threads():
+        works += 1
     taps = min(TAPS, -(-rows // works // ROWS) * ROWS)
     partial = empty((pieces, rows, F), dy.dtype)
     scratch = _aligned((get_num_threads(), strips.size if grid.is_framed else 0), dy.dtype)
@@ -426,7 +441,7 @@ def _copy_panels(x, first, start, M, tap, k0, k1, panels):
             into += ROWS
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, forceinline=True)
 def _are_neighbours(taps):
     """Whether taps follow one another. They grow, but for the last, which may be repeated."""
     return taps[ROWS - 1] == taps[0] + ROWS - 1 and taps[ROWS - 1] != taps[ROWS - 2]
@@ -454,7 +469,7 @@ def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into,
             tile_scatter(z, row_starts, at, narrow, left)
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, forceinline=True)
 def _summed_transposed(sums, x, first, start, M, taps, dy, step):
     if _are_neighbours(taps):  # constants in place of the taps leave more registers
         for m in range(M):
