@@ -50,6 +50,7 @@ from minivid.ops.recurrent import (
     clear_row,
     contiguous,
     copy_row,
+    is_small,
     mask_or_all,
     or_zeros,
     previous,
@@ -504,7 +505,32 @@ def _units_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U, u, left
     store_part(dh_next, row + u, dh_t * z, left)  # (gru.7)
 
 
+# --- CPU: the faster of the two -------------------------------------------------------------------------------------
+
+
+def gru_forward_cpu(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `gru_forward`."""
+    run = gru_forward_loops if is_small(x, kernel, recurrent_kernel) else gru_forward_tiled
+    return run(x, kernel, recurrent_kernel, bias, h0, mask)
+
+
+def gru_backward_cpu(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """See `gru_backward`."""
+    run = gru_backward_loops if is_small(x, kernel, recurrent_kernel) else gru_backward_tiled
+    return run(dh, x, kernel, recurrent_kernel, h, cache, h0, mask)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-gru_forward = Op(reference=gru_forward_reference, loops=gru_forward_loops, tiled=gru_forward_tiled)
-gru_backward = Op(reference=gru_backward_reference, loops=gru_backward_loops, tiled=gru_backward_tiled)
+gru_forward = Op(
+    reference=gru_forward_reference,
+    loops=gru_forward_loops,
+    tiled=gru_forward_tiled,
+    cpu=gru_forward_cpu,
+)
+gru_backward = Op(
+    reference=gru_backward_reference,
+    loops=gru_backward_loops,
+    tiled=gru_backward_tiled,
+    cpu=gru_backward_cpu,
+)

@@ -54,6 +54,7 @@ from minivid.ops.recurrent import (
     contiguous,
     input_in_step,
     interleaved,
+    is_small,
     mask_or_all,
     or_zeros,
     previous,
@@ -574,7 +575,32 @@ def _keep_back(dz, dh, dc, dc_at, dh_next, row, dc_next, c_row, at, u, U):
         store_part(dz, (at * 4 + slot) * U + u, full(dh_t, 0), left)
 
 
+# --- CPU: the faster of the two -------------------------------------------------------------------------------------
+
+
+def lstm_forward_cpu(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """See `lstm_forward`."""
+    run = lstm_forward_loops if is_small(x, kernel, recurrent_kernel) else lstm_forward_tiled
+    return run(x, kernel, recurrent_kernel, bias, h0, c0, mask)
+
+
+def lstm_backward_cpu(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """See `lstm_backward`."""
+    run = lstm_backward_loops if is_small(x, kernel, recurrent_kernel) else lstm_backward_tiled
+    return run(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-lstm_forward = Op(reference=lstm_forward_reference, loops=lstm_forward_loops, tiled=lstm_forward_tiled)
-lstm_backward = Op(reference=lstm_backward_reference, loops=lstm_backward_loops, tiled=lstm_backward_tiled)
+lstm_forward = Op(
+    reference=lstm_forward_reference,
+    loops=lstm_forward_loops,
+    tiled=lstm_forward_tiled,
+    cpu=lstm_forward_cpu,
+)
+lstm_backward = Op(
+    reference=lstm_backward_reference,
+    loops=lstm_backward_loops,
+    tiled=lstm_backward_tiled,
+    cpu=lstm_backward_cpu,
+)

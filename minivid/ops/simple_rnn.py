@@ -38,6 +38,7 @@ from minivid.ops.recurrent import (
     clear_row,
     contiguous,
     copy_row,
+    is_small,
     mask_or_all,
     or_zeros,
     previous,
@@ -383,15 +384,32 @@ def _units_back(dz, dh_next, row, h, at, left):
     store_part(dh_next, row, full(h_t, 0), left)
 
 
+# --- CPU: the faster of the two -------------------------------------------------------------------------------------
+
+
+def simple_rnn_forward_cpu(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `simple_rnn_forward`."""
+    run = simple_rnn_forward_loops if is_small(x, kernel, recurrent_kernel) else simple_rnn_forward_tiled
+    return run(x, kernel, recurrent_kernel, bias, h0, mask)
+
+
+def simple_rnn_backward_cpu(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
+    """See `simple_rnn_backward`."""
+    run = simple_rnn_backward_loops if is_small(x, kernel, recurrent_kernel) else simple_rnn_backward_tiled
+    return run(dh, x, kernel, recurrent_kernel, h, h0, mask)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 simple_rnn_forward = Op(
     reference=simple_rnn_forward_reference,
     loops=simple_rnn_forward_loops,
     tiled=simple_rnn_forward_tiled,
+    cpu=simple_rnn_forward_cpu,
 )
 simple_rnn_backward = Op(
     reference=simple_rnn_backward_reference,
     loops=simple_rnn_backward_loops,
     tiled=simple_rnn_backward_tiled,
+    cpu=simple_rnn_backward_cpu,
 )
