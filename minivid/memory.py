@@ -103,7 +103,7 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> np.nda
     Returns
     -------
     array
-        C-contiguous. A large one starts at a multiple of 64 bytes.
+        C-contiguous. It begins at a multiple of 64 bytes, so that none of its vectors lies across two cache lines.
 
     Notes
     -----
@@ -123,7 +123,9 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> np.nda
     dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < _SMALL:
-        return np.empty(shape, dtype)
+        memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        first = -memory.__array_interface__["data"][0] % _ALIGNMENT
+        return memory[first : first + nbytes].view(dtype).reshape(shape)
     return _POOL.array(shape, dtype, nbytes)
 
 

@@ -179,3 +179,14 @@ def test_training_does_not_leak():
             model.train_on_batch(x, y)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
     assert peaks[1] - peaks[0] < 16 * MIB
+
+
+@pytest.mark.parametrize("shape", [(), 0, 1, (3, 5), (2, 0, 3), (300, 300)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, bool])
+def test_small_arrays_are_aligned_too(shape, dtype):
+    x = memory.empty(shape, dtype)
+    assert x.shape == np.empty(shape).shape
+    assert x.dtype == dtype
+    assert x.ctypes.data % 64 == 0 or x.size == 0
+    assert x.flags.c_contiguous
+    assert x.flags.writeable

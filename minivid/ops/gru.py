@@ -40,7 +40,7 @@ from numba import prange
 from minivid import simd
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
-from minivid.memory import empty
+from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul_loops, matmul_tiled
 from minivid.ops.recurrent import (
@@ -54,7 +54,6 @@ from minivid.ops.recurrent import (
     mask_or_all,
     or_zeros,
     previous,
-    scratch,
     shares,
     sizes_of,
 )
@@ -350,7 +349,7 @@ def gru_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None
     gates = matmul_tiled(x.reshape(N * T, D), kernel)  # (N·T, 3U)
     h, g_h = empty((N, T, U), x.dtype), empty((N, T, U), x.dtype)
     w = packed(recurrent_kernel[None], x.dtype)
-    g = scratch(N, w.padded, x.dtype)
+    g = zeros((N, w.padded), x.dtype)
     flat = (array.reshape(-1) for array in (gates, h, g_h, h0.copy(), g, bias))
     _forward_tiled(*flat, mask, w.blocks, shares(N))
     return h, GRUCache(gates.reshape(N, T, 3 * U), g_h)
@@ -429,7 +428,7 @@ def gru_backward_tiled(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=
     (N, T, D), U = x.shape, len(recurrent_kernel)
     da, dg = empty((N * T, 3 * U), x.dtype), empty((N * T, 3 * U), x.dtype)
     w = packed(recurrent_kernel[None], x.dtype, transpose=True)
-    dh_next = scratch(N, w.padded, x.dtype)
+    dh_next = zeros((N, w.padded), x.dtype)
     flat = (array.reshape(-1) for array in (da, dg, dh, gates, g_h, h, h0, dh_next))
     _backward_tiled(*flat, mask, w.blocks, U, shares(N))
     dx = matmul_tiled(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)

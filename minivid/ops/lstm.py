@@ -45,7 +45,7 @@ from numba import prange
 from minivid import simd
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
-from minivid.memory import empty
+from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul_loops, matmul_tiled
 from minivid.ops.recurrent import (
@@ -58,7 +58,6 @@ from minivid.ops.recurrent import (
     mask_or_all,
     or_zeros,
     previous,
-    scratch,
     shares,
     sizes_of,
 )
@@ -374,7 +373,7 @@ def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None,
     gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_tiled(x.reshape(N * T, D), kernel)
     h, c, tanh_c = (empty((N, T, U), x.dtype) for _ in range(3))
     w, r = interleaved(kernel if in_step else kernel[:0], 4), interleaved(recurrent_kernel, 4)
-    z = scratch(N, 4 * BYTES // x.itemsize, x.dtype)
+    z = zeros((N, 4 * BYTES // x.itemsize), x.dtype)
     flat = (array.reshape(-1) for array in (gates, h, c, tanh_c, h0, c0, z, x))
     _forward_tiled(*flat, mask, w, r, bias, in_step, shares(N))
     return h, c, LSTMCache(gates.reshape(N, T, 4 * U), tanh_c)
@@ -478,7 +477,7 @@ def lstm_backward_tiled(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=Non
     (N, T, D), U = x.shape, len(recurrent_kernel)
     dz = empty((N * T, 4 * U), x.dtype)
     w = packed(recurrent_kernel[None], x.dtype, transpose=True)
-    dh_next, dc_next = scratch(N, w.padded, x.dtype), np.zeros((N, U), x.dtype)
+    dh_next, dc_next = zeros((N, w.padded), x.dtype), np.zeros((N, U), x.dtype)
     flat = (array.reshape(-1) for array in (dz, dh, dc, gates, tanh_c, c, c0, dh_next))
     _backward_tiled(*flat, mask, w.blocks, dc_next, shares(N))
     dx = matmul_tiled(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)

@@ -106,14 +106,6 @@ def input_in_step(N: int, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> b
     return N >= _FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE
 
 
-def scratch(rows: int, columns: int, dtype) -> np.ndarray:
-    """Return zeros that begin where a vector does in memory: none of their vectors lies across two cache lines."""
-    size = rows * columns * dtype.itemsize
-    memory = np.zeros(size + BYTES, np.uint8)
-    first = -memory.ctypes.data % BYTES
-    return memory[first : first + size].view(dtype).reshape(rows, columns)
-
-
 def interleaved(w: np.ndarray, slots: int) -> np.ndarray:
     """Pack weights (K, slots·U) by units: for each vector of units, its columns of all slots, as `add_product` takes.
 

@@ -29,7 +29,7 @@ from numba import prange
 from minivid import simd
 from minivid.backend import Op
 from minivid.jit import PIECES, compiled
-from minivid.memory import empty
+from minivid.memory import empty, zeros
 from minivid.ops.matmul import matmul_loops, matmul_tiled
 from minivid.ops.recurrent import (
     add_product,
@@ -42,7 +42,6 @@ from minivid.ops.recurrent import (
     mask_or_all,
     or_zeros,
     previous,
-    scratch,
     shares,
     sizes_of,
 )
@@ -269,7 +268,7 @@ def simple_rnn_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, ma
     (N, T, D), U = x.shape, len(recurrent_kernel)
     h = matmul_tiled(x.reshape(N * T, D), kernel)  # (N·T, U)
     w = packed(recurrent_kernel[None], x.dtype)
-    z = scratch(N, w.padded, x.dtype)
+    z = zeros((N, w.padded), x.dtype)
     _forward_tiled(h.reshape(-1), h0.copy().reshape(-1), z.reshape(-1), bias, mask, w.blocks, shares(N))
     return h.reshape(N, T, U)
 
@@ -327,7 +326,7 @@ def simple_rnn_backward_tiled(dh, x, kernel, recurrent_kernel, h, h0=None, mask=
     (N, T, D), U = x.shape, len(recurrent_kernel)
     dz = empty((N * T, U), x.dtype)
     w = packed(recurrent_kernel[None], x.dtype, transpose=True)
-    dh_next = scratch(N, w.padded, x.dtype)
+    dh_next = zeros((N, w.padded), x.dtype)
     flat = (array.reshape(-1) for array in (dz, dh, h, dh_next))
     _backward_tiled(*flat, mask, w.blocks, U, shares(N))
     dx = matmul_tiled(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)

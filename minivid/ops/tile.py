@@ -14,7 +14,6 @@ vector registers) by 2 vectors of columns: its sums stay in registers while k ru
 docs/ops/tile.md draws it.
 """
 
-import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -157,7 +156,7 @@ def gather_product(
     rows = np.add.outer(rows, np.arange(grid.OW) * into[3]).ravel()
     blocks = -(-F * y.itemsize // (2 * BYTES))
     splits = min(blocks, -(-2 * get_num_threads() // strips.count))  # so that there is work for all threads
-    scratch = _aligned((get_num_threads(), strips.size if grid.is_framed else 0), y.dtype)
+    scratch = empty((get_num_threads(), strips.size if grid.is_framed else 0), y.dtype)
     segment, run = _segments(tap)
     sizes = (strips.images, strips.rows, strips.count, splits)
     out = (y.dtype.type(low), is_streamed(y), *into)
@@ -346,12 +345,12 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
         works += 1
     taps = min(TAPS, -(-rows // works // ROWS) * ROWS)
     partial = empty((pieces, rows, F), dy.dtype)
-    scratch = _aligned((get_num_threads(), strips.size if grid.is_framed else 0), dy.dtype)
-    dy_blocks = _aligned((get_num_threads(), len(strips.start) * 2 * BYTES // dy.itemsize), dy.dtype)
+    scratch = empty((get_num_threads(), strips.size if grid.is_framed else 0), dy.dtype)
+    dy_blocks = empty((get_num_threads(), len(strips.start) * 2 * BYTES // dy.itemsize), dy.dtype)
     sizes = (strips.images, strips.rows, strips.count, pieces, taps)
     # Panels of inputs: tile by tile, position by position, so that the loop reads them as one stream.
     positions, panelled = len(strips.start), F * dy.itemsize > MANY * 2 * BYTES
-    panels = _aligned((get_num_threads(), taps * positions + BYTES if panelled else 0), dy.dtype)
+    panels = empty((get_num_threads(), taps * positions + BYTES if panelled else 0), dy.dtype)
     panel_start, panel_tap = (
         np.arange(positions) * ROWS,
         np.arange(rows) // ROWS * positions * ROWS + np.arange(rows) % ROWS,
@@ -363,14 +362,6 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     z = empty((K, F), dy.dtype)
     _add_partial(partial, z)
     return z
-
-
-def _aligned(shape: tuple[int, int], dtype) -> np.ndarray:
-    """Return an array that begins where a vector register's worth of bytes does: no load crosses a cache line."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + BYTES, np.uint8)
-    first = -memory.ctypes.data % BYTES
-    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 @compiled

@@ -132,12 +132,12 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
     block = min(max(block, 2 * ROWS), _whole(max(share, 1), ROWS))
     v_step = lanes_C * block + vector  # one vector more, lest the 36 stores of a tile meet in one place of the cache
     m_step = 2 * vector * block + vector
-    v = _workspace((threads, SQUARE * v_step), dtype)
-    m = _workspace((threads, SQUARE * m_step), dtype)
+    v = empty((threads, SQUARE * v_step), dtype)
+    m = empty((threads, SQUARE * m_step), dtype)
     u = _transformed_weights(w, dtype)
     streamed = is_streamed(y)
-    patch = _workspace((threads, SIZE, SIZE, lanes_C), dtype)
-    half = _workspace((threads, 2, SQUARE * vector), dtype)
+    patch = empty((threads, SIZE, SIZE, lanes_C), dtype)
+    half = empty((threads, 2, SQUARE * vector), dtype)
     _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, streamed, dtype.type(low), y)
     return y
 
@@ -145,14 +145,6 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
 def _whole(count: int, unit: int) -> int:
     """Return ``count``, rounded up to a multiple of ``unit``."""
     return -(-count // unit) * unit
-
-
-def _workspace(shape, dtype) -> np.ndarray:
-    """Return an array that begins, in memory, where a vector may: loads across two cache lines take twice as long."""
-    count = int(np.prod(shape))
-    raw = empty(count * dtype.itemsize + BYTES, np.uint8)
-    begin = -raw.ctypes.data % BYTES
-    return raw[begin : begin + count * dtype.itemsize].view(dtype).reshape(shape)
 
 
 def _transformed_weights(w: np.ndarray, dtype) -> np.ndarray:
@@ -166,8 +158,8 @@ def _transformed_weights(w: np.ndarray, dtype) -> np.ndarray:
         wide = np.zeros((KH, KW, C, lanes), dtype)
         wide[..., :F] = w
     blocks = -(-lanes // (2 * vector))
-    u = _workspace((SQUARE * (C * lanes + blocks * vector),), dtype)
-    halves = _workspace((PIECES, SQUARE * vector), dtype)
+    u = empty((SQUARE * (C * lanes + blocks * vector),), dtype)
+    halves = empty((PIECES, SQUARE * vector), dtype)
     _transform_weights(wide, _tap_matrix(KH, dtype), _tap_matrix(KW, dtype), halves, u)
     return u
 
@@ -444,14 +436,14 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
         chunk = min(CHUNK, max(GROUP, SHARED // (SQUARE * dtype.itemsize * (lanes_C + lanes_F))))
         chunk = _whole(-(-tiles // -(-tiles // chunk)), GROUP)
         v_step, q_step = lanes_C * chunk + vector, lanes_F * chunk + vector
-        v, q = _workspace((SQUARE * v_step,), dtype), _workspace((SQUARE * q_step,), dtype)
-        z = _workspace((SQUARE, lanes_C, lanes_F), dtype)
+        v, q = empty((SQUARE * v_step,), dtype), empty((SQUARE * q_step,), dtype)
+        z = empty((SQUARE, lanes_C, lanes_F), dtype)
         groups = chunk // GROUP
-        patches = _workspace((groups, SIZE, SIZE, lanes_C), dtype)
-        outputs = _workspace((groups, SIZE, SIZE, lanes_F), dtype)
-        halves = _workspace((groups, SQUARE * vector), dtype)
+        patches = empty((groups, SIZE, SIZE, lanes_C), dtype)
+        outputs = empty((groups, SIZE, SIZE, lanes_F), dtype)
+        halves = empty((groups, SQUARE * vector), dtype)
         _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputs, halves, z)
-        halves = _workspace((PIECES, SQUARE * vector), dtype)
+        halves = empty((PIECES, SQUARE * vector), dtype)
         _gather_weights(z, _tap_matrix(win.KH, dtype), _tap_matrix(win.KW, dtype), halves, dw)
     return np.ascontiguousarray(dw[..., :F])
 
