@@ -172,10 +172,10 @@ def _ladder_figure(ladder: dict) -> "Figure":
     colors = [FAINT if rung["rung"] == "PyTorch" else BLUE for rung in rungs]
     axes.barh(range(len(rungs)), rates, color=colors, height=0.62, zorder=2)
     for y, (rung, rate) in enumerate(zip(rungs, rates, strict=True)):
-        inside = rate > 0.4 * max(rates)
+        inside = rate > 0.3 * max(rates)
         color = INK if not inside or rung["rung"] == "PyTorch" else "white"
         place = {"xytext": (-6 if inside else 5, 0), "textcoords": "offset points", "ha": "right" if inside else "left"}
-        axes.annotate(f"{rate:.3g} {unit}", (rate, y), **place, va="center", color=color, zorder=3)
+        axes.annotate(f"{_rate(rate)} {unit}", (rate, y), **place, va="center", color=color, zorder=3)
     axes.set_yticks(range(len(rungs)), [rung["rung"] for rung in rungs])
     axes.set_ylim(len(rungs) - 0.5, -1.15)
     axes.set_xlim(0, 1.05 * max([peak, *rates]))
@@ -183,6 +183,11 @@ def _ladder_figure(ladder: dict) -> "Figure":
     axes.set_xlabel(unit)
     axes.set_title(f"The ladder of {ladder['operation']}: {ladder['case']}")
     return figure
+
+
+def _rate(value: float) -> str:
+    """Three digits, and no exponent."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 # --- the register tile --------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from minivid.runs import write_json
 __all__ = ["run_bench"]
 
 ROUNDS, QUICK_ROUNDS = 9, 3
-BLOCK_SECONDS = 0.03
+BLOCK_SECONDS = 0.1
 PAUSE_SECONDS = 0.02  # idle threads of the other side spin for some milliseconds before they sleep
 MEMORY_STEPS, QUICK_MEMORY_STEPS = [20, 220], [2, 6]
 PEAK_STEPS = [5]
