@@ -3,6 +3,9 @@
 This is the only dispatch code of the library. An operation is an `Op`: a table of implementations with one
 signature. A call looks at where its arrays live (NumPy: ``cpu``, CuPy: ``gpu``) or obeys the name that
 ``with minivid.use("reference"):`` forces, and calls the function it finds in the table.
+
+The implementations whose names begin with ``gpu`` launch CUDA kernels. They take NumPy arrays as well, and the kernels
+then run in the emulator: ``with minivid.use("emulator"):`` asks for that.
 """
 
 import functools
@@ -11,13 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Op", "device_of", "use", "xp_of"]
+__all__ = ["Op", "device_of", "to_device", "use", "xp_of"]
 
 _forced: ContextVar[str | None] = ContextVar("minivid_forced_implementation", default=None)
-_known_names = {"reference", "loops", "cpu", "gpu"}
+_known_names = {"reference", "loops", "cpu", "gpu", "emulator"}
 
 
 def _is_cupy(array: object) -> bool:
@@ -74,6 +78,37 @@ def device_of(*arrays: object) -> str:
     return "gpu" if on_gpu else "cpu"
 
 
+def to_device(array: Any, device: str) -> Any:
+    """Return an array where ``device`` says: the same object if it is there already, otherwise a copy.
+
+    Parameters
+    ----------
+    array : array or None
+        None stays None.
+    device : {"cpu", "gpu"}
+
+    Raises
+    ------
+    RuntimeError
+        For ``"gpu"`` where there is none; says what is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.zeros(3)
+    >>> to_device(x, "cpu") is x
+    True
+    """
+    if array is None or device_of(array) == device:
+        return array
+    if device == "cpu":
+        return array.get()
+    from minivid.cuda.device import require
+
+    require()
+    return sys.modules["cupy"].asarray(array)
+
+
 @contextmanager
 def use(name: str) -> Iterator[None]:
     """Force one implementation of every operation called inside the ``with`` block.
@@ -82,8 +117,9 @@ def use(name: str) -> Iterator[None]:
     ----------
     name : str
         ``"reference"`` (the equations, loop for loop), ``"loops"`` (the same loops compiled), ``"cpu"``,
-        ``"gpu"`` (the default of that device), or another name that an operation's table knows. An operation
-        without the named rung runs the default of the device.
+        ``"gpu"`` (the default of that device), ``"emulator"`` (the CUDA kernels, run on NumPy arrays without a
+        GPU), or another name that an operation's table knows. Earlier versions of the CUDA kernels are ``"gpu_1"``,
+        ``"gpu_2"``, ... and ``"emulator_1"``, ... An operation without the named rung runs the default of the device.
 
     Raises
     ------
@@ -119,9 +155,10 @@ class Op:
     cpu : callable, optional
         What runs on NumPy arrays by default: if not given, the last rung.
     gpu : callable, optional
-        What runs on CuPy arrays by default.
+        What runs on CuPy arrays by default, and in the emulator.
     **rungs : callable
-        Further implementations on NumPy arrays, worth reading and comparing, the fastest last: ``loops``, ``tiled``.
+        Further implementations worth reading and comparing. On NumPy arrays, the fastest last: ``loops``, ``tiled``;
+        by earlier versions of the CUDA kernels: ``gpu_1``, ``gpu_2``.
 
     Attributes
     ----------
@@ -142,11 +179,13 @@ class Op:
     def __init__(
         self, *, reference: Callable, cpu: Callable | None = None, gpu: Callable | None = None, **rungs: Callable
     ):
-        self.implementations = {"reference": reference, **rungs}
-        self.implementations["cpu"] = cpu or list(self.implementations.values())[-1]
+        on_cpu = {"reference": reference, **{k: f for k, f in rungs.items() if not k.startswith("gpu")}}
+        on_cpu["cpu"] = cpu or list(on_cpu.values())[-1]
+        on_gpu = {name: function for name, function in rungs.items() if name not in on_cpu}
         if gpu is not None:
-            self.implementations["gpu"] = gpu
-        _known_names.update(self.implementations)
+            on_gpu["gpu"] = gpu
+        self.implementations = on_cpu | on_gpu
+        _known_names.update(on_cpu, on_gpu, (name.replace("gpu", "emulator") for name in on_gpu))
         functools.update_wrapper(self, reference)
         self.__name__ = self.__qualname__ = reference.__name__.removesuffix("_reference")
 
@@ -155,16 +194,22 @@ class Op:
 
     def choose(self, *arrays: object) -> Callable:
         """Return the implementation that a call with these arrays runs."""
-        device = device_of(*arrays)
-        forced = _forced.get()
-        name = device if forced is None or forced not in self.implementations else forced
-        if device == "gpu" and name != "gpu":
-            raise TypeError(f"use({name!r}) needs NumPy arrays, but {self.__name__} was given CuPy arrays")
-        if forced == "gpu" and device == "cpu":
-            raise TypeError(f"use('gpu') needs CuPy arrays, but {self.__name__} was given NumPy arrays")
-        if name not in self.implementations:
-            raise TypeError(f"{self.__name__} does not run on the {name} yet; move its arrays to the CPU")
-        return self.implementations[name]
+        device, forced = device_of(*arrays), _forced.get()
+        wanted = device if forced is None else forced.replace("emulator", "gpu")
+        if forced is not None:
+            self._check_device(forced, device)
+        candidates = (wanted, "gpu", device) if wanted.startswith("gpu") else (wanted, device)
+        for name in candidates:
+            if name in self.implementations:
+                return self.implementations[name]
+        raise TypeError(f"{self.__name__} does not run on the {device} yet; move its arrays to the CPU")
+
+    def _check_device(self, forced: str, device: str) -> None:
+        """Refuse arrays that the forced implementation cannot take."""
+        needed = "gpu" if forced.startswith("gpu") else "cpu"
+        if needed != device:
+            needs, given = ("CuPy", "NumPy") if needed == "gpu" else ("NumPy", "CuPy")
+            raise TypeError(f"use({forced!r}) needs {needs} arrays, but {self.__name__} was given {given} arrays")
 
     def __repr__(self) -> str:
         return f"<Op {self.__name__}: {', '.join(self.implementations)}>"

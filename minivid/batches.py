@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minivid import rng
+from minivid.backend import xp_of
 
 __all__ = ["ArrayBatches", "Batch", "BatchSequence", "as_batches", "check_arrays", "iterate", "take", "unpack"]
 
@@ -84,7 +85,7 @@ def take(data: Batch, index: np.ndarray) -> Batch:
     >>> take(Batch(np.arange(5)), np.array([0, 4])).x
     array([0, 4])
     """
-    return Batch(*(None if array is None else array[index] for array in data))
+    return Batch(*(None if array is None else array[xp_of(array).asarray(index)] for array in data))
 
 
 def check_arrays(

@@ -1,4 +1,4 @@
-"""The command line: `minivid demo`, `train`, `evaluate`, `predict`, `gradcheck`, `bench`, `doctor`."""
+"""The command line: `minivid demo`, `train`, `evaluate`, `predict`, `gradcheck`, `bench`, `cuda`, `doctor`."""
 
 import sys
 import traceback
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import minivid
+from minivid.cuda.commands import app as cuda_app
 
 __all__ = ["app", "main"]
 
@@ -20,9 +21,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cuda_app, name="cuda")
 
 Directory = Annotated[Path, typer.Argument(help="Folder with one folder of video files per class.")]
 Run = Annotated[Path, typer.Argument(help="Folder that `minivid train` or `minivid demo` wrote.")]
+Device = Annotated[
+    str, typer.Option(callback=lambda device: _checked_device(device), help="Where the model runs: cpu or gpu.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the initial weights, the order of the clips and the split.")]
 
 
@@ -99,12 +104,13 @@ def _options(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, model, figures and pictures.")] = Path("minivid_demo"),
+    device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
     """Write moving shapes as video files, train a CNN + LSTM on them, and show what it learned."""
     from minivid.tasks.demo import run_demo
 
-    run_demo(out, seed)
+    run_demo(out, seed, device)
 
 
 @app.command()
@@ -130,6 +136,7 @@ def train(
     augment: Annotated[str, typer.Option(help="flip, shift, brightness, separated by commas.")] = "",
     on_error: Annotated[str, typer.Option(help="What an unreadable file does: raise or skip.")] = "raise",
     overwrite: Annotated[bool, typer.Option(help="Replace an older run in the same folder.")] = False,
+    device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
     """Train a classifier on a folder of clips and measure it on held-out ones."""
@@ -157,7 +164,7 @@ def train(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    train_run(directory, out, settings, overwrite)
+    train_run(directory, out, settings, overwrite, device)
 
 
 @app.command()
@@ -168,13 +175,14 @@ def evaluate(
         bool, typer.Option(help="Only the clips that the training held out of this same folder.")
     ] = False,
     on_error: Annotated[str | None, typer.Option(help="raise or skip; by default as in training.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Measure a trained classifier on a folder of clips."""
     from minivid.tasks.classify import evaluate_run
 
     if on_error not in (None, "raise", "skip"):
         raise typer.BadParameter(f"on_error must be raise or skip, got {on_error!r}")
-    evaluate_run(run, directory, held_out, on_error)
+    evaluate_run(run, directory, held_out, on_error, device)
 
 
 @app.command()
@@ -183,11 +191,12 @@ def predict(
     clips: Annotated[list[Path], typer.Argument(help="Video files.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to show per clip.")] = 3,
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies with the prediction drawn in.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Say what a trained classifier sees in clips."""
     from minivid.tasks.classify import predict_run
 
-    if not predict_run(run, clips, top, annotate):
+    if not predict_run(run, clips, top, annotate, device):
         raise typer.Exit(1)
 
 
@@ -219,15 +228,16 @@ def bench(
     threads: Annotated[int | None, typer.Option(min=1, help="Of each side; 2 by default, or all cores.")] = None,
     isa: Annotated[str, typer.Option(help="native, or avx2 to limit both sides to it.")] = "native",
     page: Annotated[Path | None, typer.Option(help="Markdown page whose marked tables are written anew.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or gpu to time the CUDA kernels.")] = "cpu",
 ) -> None:
     """Time the kernels: against PyTorch if it is installed, and against the ceilings of this machine."""
     from minivid.bench.run import check_wanted, run_bench
 
     try:
-        check_wanted(only or (), ladder or (), isa, page)
+        check_wanted(only or (), ladder or (), isa, page, device)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    run_bench(out, only or (), ladder or (), quick, threads, isa, page)
+    run_bench(out, only or (), ladder or (), quick, threads, isa, page, device)
 
 
 @app.command()
@@ -236,6 +246,17 @@ def doctor() -> None:
     from minivid.doctor import report
 
     print(report())
+
+
+def _checked_device(device: str) -> str:
+    """Refuse an unknown device as bad usage, and a GPU that cannot be used before anything is written."""
+    if device not in ("cpu", "gpu"):
+        raise typer.BadParameter(f"device must be cpu or gpu, got {device!r}")
+    if device == "gpu":
+        from minivid.cuda.device import require
+
+        require()
+    return device
 
 
 def _size(text: str) -> tuple[int, int]:

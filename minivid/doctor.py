@@ -1,6 +1,5 @@
 """What `minivid doctor` says: what this machine has, what is missing, and what works without it."""
 
-import importlib.util
 import platform
 from importlib.metadata import version
 
@@ -25,6 +24,8 @@ def report() -> str:
         "cache": _cache(),
         "video": _video(),
         "pictures": f"Matplotlib {version('matplotlib')}, Pillow {version('pillow')}",
+        "emulator": _emulator(),
+        "compile check": _compile_check(),
         "GPU": _gpu(),
     }
     width = max(map(len, findings))
@@ -55,6 +56,30 @@ def _video() -> str:
     return f"PyAV {av.__version__}: {encoder}"
 
 
+def _emulator() -> str:
+    from minivid.cuda.emulator import compiler
+
+    found = compiler()
+    if found is None:
+        return (
+            "no C++ compiler, so CUDA kernels do not run without a GPU; install g++ (Linux) or Xcode's clang++ (macOS)"
+        )
+    return f"CUDA kernels run on the CPU, built by {found}"
+
+
+def _compile_check() -> str:
+    from minivid.cuda import nvrtc
+
+    return nvrtc.missing() or f"NVRTC {nvrtc.version()}: `minivid cuda compile` checks the kernels for any GPU"
+
+
 def _gpu() -> str:
-    found = "CuPy is installed" if importlib.util.find_spec("cupy") else "CuPy is not installed"
-    return f"{found}; this version of minivid has no GPU kernels yet: everything runs on the CPU"
+    from minivid.cuda.device import missing
+
+    problem = missing()
+    if problem is not None:
+        return f"{problem}; everything else runs without"
+    import cupy
+
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return f"{name}, CuPy {cupy.__version__}: model.to('gpu')"

@@ -336,8 +336,9 @@ class CategoricalCrossentropy(_SoftmaxCrossentropy):
 
     def target_values(self, t, y):
         t = super().target_values(t, y)
-        if t.min() < 0:
-            raise ValueError(f"{self.name}: y_true must not be negative, got values from {t.min():g} to {t.max():g}")
+        low, high = float(t.min()), float(t.max())
+        if low < 0:
+            raise ValueError(f"{self.name}: y_true must not be negative, got values from {low:g} to {high:g}")
         return t if self.label_smoothing == 0 else t * (1 - self.label_smoothing) + self.label_smoothing / t.shape[1]
 
 
@@ -425,8 +426,9 @@ class BinaryCrossentropy(Loss):
 
     def target_values(self, t, y):
         t = super().target_values(t, y)
-        if t.min() < 0 or t.max() > 1:
-            raise ValueError(f"{self.name}: y_true must be from 0 to 1, got values from {t.min():g} to {t.max():g}")
+        low, high = float(t.min()), float(t.max())
+        if low < 0 or high > 1:
+            raise ValueError(f"{self.name}: y_true must be from 0 to 1, got values from {low:g} to {high:g}")
         return t if self.label_smoothing == 0 else t * (1 - self.label_smoothing) + self.label_smoothing / 2
 
     def rows_forward(self, y, t, from_logits):
@@ -451,7 +453,7 @@ def _check_classes(name, shape) -> None:
 
 def _check_probabilities(name, activation, y) -> None:
     """Refuse logits; NaN is left to whoever looks at the loss."""
-    low, high = y.min(), y.max()
+    low, high = float(y.min()), float(y.max())
     if low < 0 or high > 1 + 1e-5:  # a sum of probabilities may exceed 1 by its rounding
         raise ValueError(
             f"{name}: y_pred must be probabilities from 0 to 1, got values from {low:g} to {high:g}; "

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minivid.backend import xp_of
+from minivid.backend import to_device, xp_of
 
 __all__ = [
     "Mean",
@@ -464,7 +464,7 @@ def _weights_like(values: Any, weight: Any, name: str) -> Any:
 
 
 def _labels(name: str, values: Any, num_classes: int) -> np.ndarray:
-    values = np.asarray(values)
+    values = np.asarray(to_device(values, "cpu"))
     if values.size == 0:
         return values.astype(np.int64)
     if values.dtype.kind not in "iu":

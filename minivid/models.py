@@ -9,7 +9,9 @@ import numpy as np
 from minivid import layers as layer_classes
 from minivid import losses, optimizers
 from minivid.activations import Activation
-from minivid.layers.base import Layer, Shape, adopted_dtype, as_batch, copy_into, weights_left_empty
+from minivid.backend import device_of, to_device, xp_of
+from minivid.cuda.device import require as require_gpu
+from minivid.layers.base import Layer, Shape, adopted_dtype, as_batch, copies, copy_into, weights_left_empty
 from minivid.layers.recurrent import RecurrentLayer
 from minivid.metrics import get as get_metric
 from minivid.saving import ModelFileError, read_model_file, write_model_file
@@ -60,6 +62,7 @@ class Sequential(Trainable):
         self.name = name
         self.layers: list[Layer] = []
         self.dtype = None
+        self.device = "cpu"
         self.optimizer = None
         self.loss = None
         self.metrics: list = []
@@ -125,6 +128,7 @@ class Sequential(Trainable):
             )
         layer.dtype = layer.dtype or self.dtype
         layer.build(shape)
+        layer.to(self.device)
         self.dtype = self.dtype or layer.dtype
 
     def build(self, input_shape: Shape) -> None:
@@ -220,7 +224,7 @@ class Sequential(Trainable):
         if not self.layers:
             raise ValueError("the model has no layers; add() some first")
         x = self.cast(x)
-        mask = None if mask is None else np.asarray(mask, dtype=bool)
+        mask = None if mask is None else xp_of(x).asarray(mask, dtype=bool)
         for layer in self.layers:
             y = layer(x, training=training, mask=mask)
             mask = layer.compute_mask(x, mask)
@@ -329,8 +333,8 @@ class Sequential(Trainable):
         return {f"{layer.name}/{name}": a for layer in self.layers for name, a in getattr(layer, kind).items()}
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return copies of the weights of all layers, in Keras's order."""
-        return [array.copy() for array in self.arrays()]
+        """Return copies of the weights of all layers, in Keras's order, as NumPy arrays."""
+        return copies(self.arrays())
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Copy arrays into the weights.
@@ -362,21 +366,38 @@ class Sequential(Trainable):
         print(summary_of(self))
 
     def to(self, device: str) -> "Sequential":
-        """Move the weights to a device.
+        """Move the model to a device: its weights, gradients and untrained state, and weights that it gets later.
 
         Parameters
         ----------
         device : {"cpu", "gpu"}
+            `fit`, `evaluate` and `predict` move each batch there by themselves; `forward` and `backward` take arrays
+            that are there.
+
+        Returns
+        -------
+        Sequential
+            The model itself.
 
         Raises
         ------
         RuntimeError
-            For "gpu": this version has no GPU kernels yet.
+            For "gpu" where CuPy, the driver or the compiler is missing; says which, and what to install. The model
+            stays where it was then.
+
+        Examples
+        --------
+        >>> from minivid.layers import Dense
+        >>> Sequential([Dense(1, input_shape=(2,))]).to("cpu").device
+        'cpu'
         """
         if device not in ("cpu", "gpu"):
             raise ValueError(f"device must be 'cpu' or 'gpu', got {device!r}")
         if device == "gpu":
-            raise RuntimeError("this version of minivid has no GPU kernels yet; the model stays on the CPU")
+            require_gpu()
+        for layer in self.layers:
+            layer.to(device)
+        self.device = device
         return self
 
     # --- saving -----------------------------------------------------------------------------------------------
@@ -432,13 +453,13 @@ class Sequential(Trainable):
 
         Returns
         -------
-        dict of str to array
+        dict of str to NumPy array
             ``"model/<layer>/<weight>"`` and, if the model is compiled, ``"optimizer/<layer>/<weight>/<slot>"``.
         """
         tensors = {f"model/{name}": array.copy() for name, array in (self.params | self.state).items()}
         if self.optimizer is not None:
-            tensors |= {f"optimizer/{name}": np.asarray(array) for name, array in self.optimizer.state().items()}
-        return tensors
+            tensors |= {f"optimizer/{name}": array for name, array in self.optimizer.state().items()}
+        return {name: to_device(array, "cpu") for name, array in tensors.items()}
 
     def load_tensors(self, tensors: dict[str, np.ndarray]) -> None:
         """Go back to what `tensors` returned.
@@ -463,7 +484,7 @@ class Sequential(Trainable):
             _require_same(_kinds(owners), _kinds(slots))
             self.optimizer.load_state(given["optimizer"])
         for name, array in own.items():
-            array[...] = given["model"][name]
+            array[...] = to_device(given["model"][name], device_of(array))
 
 
 def load_model(path: str | os.PathLike) -> Sequential:

@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from minivid.backend import Op, xp_of
+from minivid.backend import Op, device_of, to_device, xp_of
+from minivid.cuda import blocks, constants, launch
 from minivid.jit import compiled
 from minivid.simd import load_part, sqrt, store_part, where, width
 
@@ -193,7 +194,7 @@ class Optimizer:
         key = f"{name}/{kind}"
         if key not in self.slots:
             self.slots[key] = xp_of(w).zeros_like(w)
-        slot = self.slots[key]
+        slot = self.slots[key] = to_device(self.slots[key], device_of(w))  # w may have moved since
         if slot.shape != w.shape or slot.dtype != w.dtype:
             raise ValueError(
                 f"the optimizer's slot {key!r} is {slot.dtype} of shape {slot.shape}, but the parameter is "
@@ -292,16 +293,51 @@ class SGD(Optimizer):
     def update(self, name: str, w: Any, g: Any, rate: float) -> None:
         """Update one parameter in place, (sgd.1) to (sgd.4)."""
         if self.momentum == 0.0:
-            w -= rate * g  # (sgd.1)
-            return
-        m = self.slot(name, "m", w)
-        m *= self.momentum
-        m -= rate * g  # (sgd.2)
-        if self.nesterov:
-            w += self.momentum * m
-            w -= rate * g  # (sgd.4)
+            _sgd(w, g, rate)
         else:
-            w += m  # (sgd.3)
+            _momentum(w, g, self.slot(name, "m", w), self.nesterov, rate, self.momentum)
+
+
+def _sgd_reference(w, g, rate) -> None:
+    """Update w in place."""
+    w -= rate * g  # (sgd.1)
+
+
+def _sgd_gpu(w, g, rate) -> None:
+    if not _fits_kernels(w, g):
+        return _sgd_reference(w, g, rate)
+    _launch("sgd_1", [w, g], w.size, rate)
+
+
+def _momentum_reference(w, g, m, nesterov, rate, momentum) -> None:
+    """Update w and m in place."""
+    m *= momentum
+    m -= rate * g  # (sgd.2)
+    if nesterov:
+        w += momentum * m
+        w -= rate * g  # (sgd.4)
+    else:
+        w += m  # (sgd.3)
+
+
+def _momentum_gpu(w, g, m, nesterov, rate, momentum) -> None:
+    if not _fits_kernels(w, g, m):
+        return _momentum_reference(w, g, m, nesterov, rate, momentum)
+    _launch("momentum_1", [w, g, m], int(nesterov), w.size, rate, momentum)
+
+
+def _fits_kernels(*arrays) -> bool:
+    return arrays[0].dtype in (np.float32, np.float64) and all(a.flags.c_contiguous for a in arrays)
+
+
+def _launch(kernel: str, arrays, *numbers) -> None:
+    """Run a kernel of kernels/optimizers.cu, one pass over memory, with one thread per number of the parameter."""
+    threads = constants("optimizers", arrays[0].dtype).THREADS
+    launch("optimizers", kernel, blocks(arrays[0].size, threads), threads, *arrays, *numbers)
+
+
+_sgd = Op(reference=_sgd_reference, gpu=_sgd_gpu)
+_momentum = Op(reference=_momentum_reference, gpu=_momentum_gpu)
 
 
 class RMSprop(Optimizer):
@@ -359,26 +395,42 @@ class RMSprop(Optimizer):
 
     def update(self, name: str, w: Any, g: Any, rate: float) -> None:
         """Update one parameter in place, (rmsprop.1) to (rmsprop.6)."""
-        xp = xp_of(w)
         v = self.slot(name, "v", w)
-        _average(v, g * g, self.rho)  # (rmsprop.1)
-        u = v.copy()
-        if self.centered:
-            a = self.slot(name, "a", w)
-            _average(a, g, self.rho)  # (rmsprop.3)
-            u -= a * a
-            xp.maximum(u, 0.0, out=u)  # v ≥ a² but for rounding
-        u += self.epsilon
-        xp.sqrt(u, out=u)
-        xp.divide(g, u, out=u)
-        u *= rate  # (rmsprop.2), (rmsprop.4)
-        if self.momentum == 0.0:
-            w -= u  # (rmsprop.5)
-            return
-        m = self.slot(name, "m", w)
-        m *= self.momentum
-        m += u
-        w -= m  # (rmsprop.6)
+        a = self.slot(name, "a", w) if self.centered else None
+        m = self.slot(name, "m", w) if self.momentum else None
+        _rmsprop(w, g, v, a, m, rate, self.rho, self.momentum, self.epsilon)
+
+
+def _rmsprop_reference(w, g, v, a, m, rate, rho, momentum, epsilon) -> None:
+    """Update w, v and, unless they are None, a and m in place."""
+    xp = xp_of(w)
+    _average(v, g * g, rho)  # (rmsprop.1)
+    u = v.copy()
+    if a is not None:
+        _average(a, g, rho)  # (rmsprop.3)
+        u -= a * a
+        xp.maximum(u, 0.0, out=u)  # v ≥ a² but for rounding
+    u += epsilon
+    xp.sqrt(u, out=u)
+    xp.divide(g, u, out=u)
+    u *= rate  # (rmsprop.2), (rmsprop.4)
+    if m is None:
+        w -= u  # (rmsprop.5)
+        return
+    m *= momentum
+    m += u
+    w -= m  # (rmsprop.6)
+
+
+def _rmsprop_gpu(w, g, v, a, m, rate, rho, momentum, epsilon) -> None:
+    arrays = [w, g, v, v if a is None else a, v if m is None else m]  # v stands in for what is not used
+    if not _fits_kernels(*arrays):
+        return _rmsprop_reference(w, g, v, a, m, rate, rho, momentum, epsilon)
+    flags = int(a is not None), int(m is not None)
+    _launch("rmsprop_1", arrays, *flags, w.size, rate, rho, 1.0 - rho, momentum, epsilon)
+
+
+_rmsprop = Op(reference=_rmsprop_reference, gpu=_rmsprop_gpu)
 
 
 class Adam(Optimizer):
@@ -489,7 +541,15 @@ def _adam_pass(w, g, m, v, v_hat, amsgrad, alpha, keep_m, take_m, keep_v, take_v
             store_part(w, i, w_i, left)
 
 
-_adam = Op(reference=_adam_reference, loops=_adam_loops, gpu=_adam_reference)
+def _adam_gpu(w, g, m, v, v_hat, alpha, beta_1, beta_2, epsilon) -> None:
+    arrays = [w, g, m, v, v if v_hat is None else v_hat]
+    if not _fits_kernels(*arrays):
+        return _adam_reference(w, g, m, v, v_hat, alpha, beta_1, beta_2, epsilon)
+    numbers = alpha, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, epsilon
+    _launch("adam_1", arrays, int(v_hat is not None), w.size, *numbers)
+
+
+_adam = Op(reference=_adam_reference, loops=_adam_loops, gpu=_adam_gpu)
 
 
 class AdamW(Adam):
@@ -729,7 +789,7 @@ def _average(mean: Any, value: Any, keep: float) -> None:
 def _square_sum(g: Any) -> float:
     """Sum of squares in float64, so that neither overflow nor the order of the arrays matters in float32."""
     xp = xp_of(g)
-    return float(xp.sum(xp.square(g, dtype=xp.float64)))
+    return float(xp.sum(xp.square(g, dtype=np.float64)))
 
 
 def _scaled(g: Any, norm: float, limit: float) -> Any:

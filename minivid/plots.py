@@ -565,7 +565,7 @@ def _gradient_norms_figure(norms) -> "Figure":
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
     axes.set_xlabel("time step t")
-    axes.set_title("norm of the gradient of the loss with respect to the state at step t")
+    axes.set_title("norm of the gradient of the loss at time step t")
     axes.legend(loc="lower right", frameon=False, labelcolor="linecolor", handlelength=1.2, fontsize=10)
     return figure
 

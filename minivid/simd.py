@@ -22,6 +22,7 @@ Numba's type inference, to learn the type of the result, and once to generate co
 start of a C-contiguous array, and nothing is checked: the callers' entry points do that.
 """
 
+import functools
 import math
 import operator
 from decimal import Decimal, localcontext
@@ -42,6 +43,8 @@ __all__ = [
     "Mask",
     "Tile",
     "Vector",
+    "add_inner",
+    "add_inner_part",
     "add_outer",
     "add_outer_part",
     "any_of",
@@ -69,6 +72,7 @@ __all__ = [
     "tile_load_transposed",
     "tile_repeat",
     "tile_scatter",
+    "tile_scatter_totals",
     "tile_store",
     "tile_stream",
     "where",
@@ -805,6 +809,56 @@ def add_outer_part(typing_context, tile, x, offsets, q, w, i, count):
     return tile(tile, x, offsets, types.intp, w, types.intp, types.intp), generate
 
 
+@intrinsic
+def add_inner(typing_context, tile, x, offsets, q, w, i, step):
+    """Return ``tile[r,c] + x.flat[offsets[r] + q :] * w.flat[i + c * step :]``, vectors, for all rows r and columns c.
+
+    One step of inner products, whose values are the totals of the vectors in the end (`tile_scatter_totals`).
+    """
+
+    def generate(context, builder, signature, arguments):
+        return _add_inner(context, builder, signature, arguments, _load)
+
+    return tile(tile, x, offsets, types.intp, w, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_inner_part(typing_context, tile, x, offsets, q, w, i, step, count):
+    """Like `add_inner`, reading only ``count`` elements of each row of x: the rest count as zeros."""
+
+    def generate(context, builder, signature, arguments):
+        mask = _first(builder, arguments[-1], tile.vector)
+        return _add_inner(context, builder, signature, arguments[:-1], functools.partial(_load_part, mask=mask))
+
+    return tile(tile, x, offsets, types.intp, w, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def tile_scatter_totals(typing_context, array, offsets, q, tile, b, f, low, count):
+    """Write the sums of the elements of each vector of a tile, plus ``b.flat[f + c]``, and at least ``low``.
+
+    Those of row r go to ``array.flat`` from ``offsets[r] + q`` on, of the first ``count`` columns c only.
+    """
+
+    def generate(context, builder, signature, arguments):
+        array_value, offset_tuple, q_value, tile_value, b_array, f_value, low_value, count_value = arguments
+        element = context.get_value_type(tile.vector.element)
+        bias = _address(context, builder, b, b_array, f_value, element)
+        for c in range(tile.columns):
+            with builder.if_then(builder.icmp_signed(">", count_value, ir.Constant(count_value.type, c)), likely=True):
+                bias_c = builder.load(builder.gep(bias, [_index(c)]))
+                for r in range(tile.rows):
+                    vector = builder.extract_value(tile_value, r * tile.columns + c)
+                    total = builder.fadd(bias_c, _total(builder, vector))
+                    total = builder.select(builder.fcmp_ordered("<", total, low_value), low_value, total)
+                    start = builder.add(builder.extract_value(offset_tuple, r), q_value)
+                    row = _address(context, builder, array, array_value, start, element)
+                    builder.store(total, builder.gep(row, [_index(c)]))
+        return context.get_dummy_value()
+
+    return types.void(array, offsets, types.intp, tile, b, types.intp, tile.vector.element, types.intp), generate
+
+
 # --- the LLVM underneath -------------------------------------------------------------------------------------------
 
 
@@ -827,9 +881,9 @@ def _load(builder, address, vector: Vector):
     return value
 
 
-def _picked(builder, a, b, at: list[int]):
+def _picked(builder, a, b, at):
     """Return the vector of the elements ``at`` of the vectors a and b, one after the other."""
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(at)), at))
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(at)), list(at)))
 
 
 def _everywhere(builder, element, llvm_vector):
@@ -880,6 +934,35 @@ def _add_outer(context, builder, tile: Tile, sums, x, x_array, offsets, q, w_row
         for c in range(tile.columns):
             at = r * tile.columns + c
             total = _fma(builder, x_splat, w_row[c], builder.extract_value(sums, at))
+            sums = builder.insert_value(sums, total, at)
+    return sums
+
+
+def _total(builder, vector):
+    """Add the upper half of a vector to its lower half until one element is left."""
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        lower, upper = (
+            _picked(builder, vector, vector, range(half)),
+            _picked(builder, vector, vector, range(half, 2 * half)),
+        )
+        vector = builder.fadd(lower, upper)
+    return builder.extract_element(vector, _index(0))
+
+
+def _add_inner(context, builder, signature, arguments, load_x):
+    tile, x, _, _, w, *_ = signature.args
+    sums, x_array, offsets, q, w_array, i, step = arguments
+    llvm_vector = context.get_value_type(tile.vector)
+    w_vectors = []
+    for start in _row_starts(builder, i, step, tile.columns):
+        w_vectors.append(_load(builder, _address(context, builder, w, w_array, start, llvm_vector), tile.vector))
+    for r in range(tile.rows):
+        offset = builder.add(builder.extract_value(offsets, r), q)
+        x_vector = load_x(builder, _address(context, builder, x, x_array, offset, llvm_vector), tile.vector)
+        for c in range(tile.columns):
+            at = r * tile.columns + c
+            total = _fma(builder, x_vector, w_vectors[c], builder.extract_value(sums, at))
             sums = builder.insert_value(sums, total, at)
     return sums
 

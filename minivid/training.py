@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minivid.backend import device_of, to_device, xp_of
 from minivid.batches import (
     ArrayBatches,
     Batch,
@@ -33,8 +34,9 @@ class Trainable:
     """Base class of models: `fit`, `evaluate`, `predict` and `train_on_batch`.
 
     A subclass has ``layers``, `forward`, `backward` and `backward_logits`, ``activation`` and ``logits`` of its last
-    layer, ``output_mask``, ``params``, ``trainable_params``, ``grads`` and ``state``, `build`, `cast`, `tensors` and
-    `load_tensors`, and after ``compile`` an ``optimizer``, a ``loss`` and ``metrics``; see `minivid.models.Sequential`.
+    layer, ``output_mask``, ``device``, ``params``, ``trainable_params``, ``grads`` and ``state``, `build`, `cast`,
+    `tensors` and `load_tensors`, and after ``compile`` an ``optimizer``, a ``loss`` and ``metrics``; see
+    `minivid.models.Sequential`.
 
     Examples
     --------
@@ -156,7 +158,8 @@ class Trainable:
         figures = _Figures(self.metrics)
         for step, batch in enumerate(iterate(batches)):
             hooks.on_train_batch_begin(step, {})
-            loss, y_pred, trouble = self._step(self._weighted(batch, class_weight))
+            batch = self._at_hand(self._weighted(batch, class_weight))
+            loss, y_pred, trouble = self._step(batch)
             if trouble is not None:
                 self._report(f"{trouble} (epoch {epoch + 1}, batch {step + 1})", hooks)
             figures.update(loss, batch, y_pred, self.output_mask)
@@ -242,12 +245,17 @@ class Trainable:
             If loss or gradients are NaN or infinite; the weights stay as they were.
         """
         self._check_compiled("train_on_batch()")
-        loss, _, trouble = self._step(self._weighted(check_arrays(x, y, sample_weight), class_weight))
+        batch = self._weighted(check_arrays(x, y, sample_weight), class_weight)
+        loss, _, trouble = self._step(self._at_hand(batch))
         if trouble is not None:
             raise NonFiniteError(trouble)
         return loss
 
     # --- data -------------------------------------------------------------------------------------------------
+
+    def _at_hand(self, batch: Batch) -> Batch:
+        """Return the batch on the device of the model."""
+        return Batch(*(to_device(array, self.device) for array in batch))
 
     def _training_data(
         self, x, y, batch_size, fraction, validation_data, shuffle, sample_weight, lengths, stratify, groups
@@ -291,7 +299,7 @@ class Trainable:
                 f"class_weight takes a dict of class number to weight, and a loss for classes; got {class_weight!r} "
                 f"and {self.loss.name}"
             )
-        weight = np.ones(labels.shape)
+        weight = xp_of(labels).ones(labels.shape)
         for label, value in class_weight.items():
             weight[labels == label] = value
         return batch._replace(weight=weight if batch.weight is None else _product(weight, batch.weight))
@@ -300,10 +308,12 @@ class Trainable:
 
     def _trouble(self, loss: float, batch: Batch) -> str | None:
         """Say what is not finite, or return None."""
-        bad_gradient = self._first_bad_gradient()
-        if np.isfinite(loss) and bad_gradient is None:
+        xp = xp_of(batch.x)
+        finite = [xp.isfinite(gradient).all() for layer in self.layers for gradient in layer.grads.values()]
+        if np.isfinite(loss) and (not finite or bool(xp.stack(finite).all())):  # one question to the device, not many
             return None
-        if not np.isfinite(batch.x).all():
+        bad_gradient = self._first_bad_gradient()
+        if not xp.isfinite(batch.x).all():
             culprit = "the input x"
         else:
             culprit = bad_gradient if np.isfinite(loss) else self._first_bad_output(batch)
@@ -315,7 +325,7 @@ class Trainable:
     def _first_bad_gradient(self) -> str | None:
         for layer in reversed(self.layers):  # in the order of the backward pass
             for name, gradient in layer.grads.items():
-                if not np.isfinite(gradient).all():
+                if not xp_of(gradient).isfinite(gradient).all():
                     return f"the gradient of {name!r} in layer {layer.name!r}"
         return None
 
@@ -323,10 +333,10 @@ class Trainable:
         x, mask = self.cast(batch.x), batch.mask
         for layer in self.layers:
             for name, weight in (layer.params | layer.state).items():
-                if not np.isfinite(weight).all():
+                if not xp_of(weight).isfinite(weight).all():
                     return f"the weight {name!r} of layer {layer.name!r}"
             y = layer(x, training=True, mask=mask)
-            if not np.isfinite(y).all():
+            if not xp_of(y).isfinite(y).all():
                 return f"the output of layer {layer.name!r}"
             x, mask = y, layer.compute_mask(x, mask)
         return f"the loss itself, after layer {self.layers[-1].name!r}"
@@ -395,6 +405,7 @@ class Trainable:
         hooks.on_test_begin({})
         for step, batch in enumerate(iterate(batches)):
             hooks.on_test_batch_begin(step, {})
+            batch = self._at_hand(batch)
             y_pred = self.forward(batch.x, mask=batch.mask)
             figures.update(self._loss_of(y_pred, batch), batch, y_pred, self.output_mask)
             hooks.on_test_batch_end(step, figures.result())
@@ -427,6 +438,7 @@ class Trainable:
         Returns
         -------
         y : (N, ...) array
+            Where x is: NumPy arrays in give NumPy arrays out, whatever device the model is on.
         """
         batches = as_batches(x, lengths=lengths, batch_size=batch_size)
         shown = track(iterate(batches), "Predicting", len(batches)) if verbose else iterate(batches)
@@ -435,10 +447,12 @@ class Trainable:
             hooks.on_predict_begin({})
             for step, batch in enumerate(shown):
                 hooks.on_predict_batch_begin(step, {})
-                outputs.append(self.forward(batch.x, mask=batch.mask))
+                there = self._at_hand(batch)
+                y = self.forward(there.x, mask=there.mask)
+                outputs.append(to_device(y, device_of(batch.x)))
                 hooks.on_predict_batch_end(step, {})
             hooks.on_predict_end({})
-        return np.concatenate(outputs)
+        return xp_of(*outputs).concatenate(outputs)
 
 
 def _validation_batches(data, batch_size):

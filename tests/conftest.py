@@ -11,15 +11,17 @@ settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parents[1]
+CORES = os.cpu_count() or 1
+
+# More threads than a small machine has cores: tests ask whether results depend on their number. Read by Numba's import.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(4, CORES)))
 
 
 def pytest_configure():
-    """Have more threads than a small machine has cores: tests ask whether results depend on their number."""
-    cores = os.cpu_count() or 1
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(4, cores)))
+    """Use one thread per core, where a test does not ask for more."""
     import numba
 
-    numba.set_num_threads(min(cores, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(CORES, numba.config.NUMBA_NUM_THREADS))
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +39,18 @@ def seeded():
     import minivid
 
     minivid.set_seed(1234)
+
+
+def pytest_runtest_setup(item):
+    """Skip, visibly, what this machine cannot run; MINIVID_REQUIRE_GPU=1 makes a missing GPU a failure."""
+    if item.get_closest_marker("emulator"):
+        from minivid.cuda.emulator import compiler
+
+        if compiler() is None:
+            pytest.skip("no C++ compiler, so no emulator: see `minivid doctor`")
+    if item.get_closest_marker("gpu"):
+        from minivid.cuda.device import missing
+
+        if missing() is not None:
+            report = pytest.fail if os.environ.get("MINIVID_REQUIRE_GPU") == "1" else pytest.skip
+            report(missing())

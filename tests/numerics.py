@@ -2,7 +2,9 @@
 
 import numba
 import numpy as np
+import pytest
 
+import minivid
 from minivid.gradcheck import tolerance
 
 DTYPES = [np.float64, np.float32]
@@ -32,8 +34,50 @@ def assert_close(actual, expected, terms=1, dtype=None):
 
 def without_reference(op):
     """Names of the different implementations of an operation on the CPU, besides the reference."""
-    names = {function: name for name, function in reversed(op.implementations.items()) if name != "gpu"}
+    names = {function: name for name, function in reversed(op.implementations.items()) if not name.startswith("gpu")}
     return [name for name in reversed(names.values()) if name != "reference"]
+
+
+def kernel_versions(op):
+    """Names of the versions of an operation's CUDA kernels: on a GPU, and in the emulator."""
+    names = [name for name in op.implementations if name.startswith("gpu")]
+    return [name.replace("gpu", "emulator") for name in names] + names
+
+
+def kernels(op):
+    """Parameters for a test of all versions of an operation's CUDA kernels, on every device: see `run`."""
+    marks = {"gpu": pytest.mark.gpu, "emulator": pytest.mark.emulator}
+    return [pytest.param(name, marks=marks[name.partition("_")[0]]) for name in kernel_versions(op)]
+
+
+def implementations(op):
+    """Parameters for a test of all implementations besides the reference, on every device: see `run`."""
+    return [*without_reference(op), *kernels(op)]
+
+
+def run(name, function, *arrays, **options):
+    """Call ``function`` with one implementation, on the device where that runs: NumPy arrays in, NumPy arrays out."""
+    if not name.startswith("gpu"):
+        with minivid.use(name):
+            return function(*arrays, **options)
+    import cupy
+
+    with minivid.use(name):
+        result = function(*moved(arrays, cupy.asarray, np.ndarray), **moved(options, cupy.asarray, np.ndarray))
+    return moved(result, cupy.asnumpy, cupy.ndarray)
+
+
+def moved(value, move, kind):
+    """Apply ``move`` to every array of one kind inside tuples, named tuples, lists and dicts."""
+    if isinstance(value, kind):
+        return move(value)
+    if isinstance(value, dict):
+        return {key: moved(item, move, kind) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(moved(item, move, kind) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(moved(item, move, kind) for item in value)
+    return value
 
 
 def assert_not_mutated(function, *arrays, **kwargs):

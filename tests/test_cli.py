@@ -15,7 +15,7 @@ from minivid.cli import main
 from minivid.ops import relu_backward
 from minivid.tasks import classify
 
-COMMANDS = ["demo", "train", "evaluate", "predict", "gradcheck", "doctor"]
+COMMANDS = ["demo", "train", "evaluate", "predict", "gradcheck", "bench", "cuda", "doctor"]
 
 
 def minivid_command(*arguments, **environment):
@@ -154,7 +154,7 @@ def test_train_passes_its_options_on(monkeypatch):
         on_error="skip",
         seed=5,
     )
-    assert given == [Path("clips"), Path("run"), settings, True]
+    assert given == [Path("clips"), Path("run"), settings, True, "cpu"]
 
 
 def test_defaults_of_train_are_those_of_its_settings(monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import minivid
 from minivid import doctor, jit
 from minivid.cli import main
+from minivid.cuda import device, emulator, nvrtc
 
 
 def findings():
@@ -22,7 +23,8 @@ def test_doctor(capsys):
 
 
 def test_doctor_names_what_matters():
-    assert findings().keys() == {"Python", "NumPy, Numba", "threads", "cache", "video", "pictures", "GPU"}
+    names = {"Python", "NumPy, Numba", "threads", "cache", "video", "pictures", "emulator", "compile check", "GPU"}
+    assert findings().keys() == names
 
 
 def test_doctor_without_pyav(monkeypatch):
@@ -45,7 +47,29 @@ def test_doctor_without_a_cache(monkeypatch, tmp_path):
     assert findings()["cache"].strip().startswith(str(tmp_path))
 
 
-@pytest.mark.parametrize(("spec", "expected"), [(None, "CuPy is not installed"), (object(), "CuPy is installed")])
-def test_doctor_on_the_gpu(monkeypatch, spec, expected):
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: spec)
-    assert expected in findings()["GPU"]
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [(None, "no C++ compiler, so CUDA kernels do not run without a GPU; install g++"), ("g++-12", "built by g++-12")],
+)
+def test_doctor_on_the_emulator(monkeypatch, found, expected):
+    monkeypatch.setattr(emulator, "compiler", lambda: found)
+    assert expected in findings()["emulator"]
+
+
+def test_doctor_on_the_compile_check(monkeypatch):
+    monkeypatch.setattr(nvrtc, "missing", lambda: None)
+    monkeypatch.setattr(nvrtc, "version", lambda: "13.0")
+    assert "NVRTC 13.0: `minivid cuda compile`" in findings()["compile check"]
+    monkeypatch.setattr(nvrtc, "missing", lambda: 'no compile check; pip install "minivid[cuda-check]"')
+    assert findings()["compile check"].strip() == 'no compile check; pip install "minivid[cuda-check]"'
+
+
+def test_doctor_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(device, "missing", lambda: "no GPU: CuPy does not load; pip install 'minivid[gpu]'")
+    expected = "no GPU: CuPy does not load; pip install 'minivid[gpu]'; everything else runs without"
+    assert findings()["GPU"].strip() == expected
+
+
+@pytest.mark.gpu
+def test_doctor_with_a_gpu():
+    assert "model.to('gpu')" in findings()["GPU"]

@@ -36,7 +36,7 @@ def check_pictures(folder: Path, *names: str) -> None:
 
 def test_every_example_is_tested_and_listed():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"adding_problem", "article", "edges", "handwritten_loop", "video_io"}
+    assert names == {"adding_problem", "article", "edges", "handwritten_loop", "three_questions", "video_io"}
     index = (EXAMPLES.parent / "docs" / "examples.md").read_text(encoding="utf-8")
     assert all(f"(../examples/{name}.py)" in index for name in names)
 
@@ -140,3 +140,17 @@ def test_article_uses_the_clips_that_are_there(run, tmp_path):
     variables, _ = run("article")
     assert variables["frames"].class_names == ["dark", "light"]
     assert variables["model"].output_shape == (None, 2)
+
+
+def test_three_questions(run, capsys):
+    variables, out = run("three_questions")
+    check_pictures(out, "gradient_norms.png")
+    fields = {name: variables["receptive_field"](layers) for name, layers in variables["stacks"].items()}
+    assert fields["one 15x15"] == fields["seven 3x3"] == 15
+    assert fields["3x3, pool 2, 3x3, pool 2, 3x3"] == 3 + 1 + 2 * 2 + 2 + 2 * 4  # the step doubles at each pooling
+    # Two layers of 3·3·64·64 weights and 64 biases; no padding is lost, so each weight works once per pixel.
+    assert variables["cost"](variables["stacks"]["two 3x3"]) == (2 * (9 * 64 * 64 + 64), 2 * 9 * 64 * 64)
+    norms = variables["norms"]
+    ratios = {name: values[0] / values[-1] for name, values in norms.items()}
+    assert ratios["SimpleRNN, 1 layer"] < ratios["LSTM, 1 layer"] < ratios["LSTM, 1 layer, forget bias 4"]
+    assert capsys.readouterr().out.count("held-out clips right") == 3

@@ -3,15 +3,16 @@
 import json
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 
-import minivid
 from minivid import optimizers
 from minivid.optimizers import SGD, Adam, AdamW, CosineDecay, ExponentialDecay, RMSprop
+from tests import numerics
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -409,23 +410,73 @@ def test_code_and_documentation_have_the_same_equations():
     assert set(re.findall(rf"\(({tag})\)", comments)) == set(re.findall(rf"\\tag{{({tag})}}", page))
 
 
+def trained(name, make, start, steps):
+    """Return the parameter, and the slots in order of their names, after steps with one implementation."""
+
+    def train(start, steps):
+        w, optimizer = start.copy(), make()
+        for g in steps:
+            optimizer.step({"w": w}, {"w": g})
+        return [w, *(optimizer.slots[key] for key in sorted(optimizer.slots))]
+
+    return numerics.run(name, train, start, steps)
+
+
+RULES = {
+    "sgd": lambda: SGD(0.1),
+    "momentum": lambda: SGD(0.1, momentum=0.9),
+    "nesterov": lambda: SGD(0.1, momentum=0.9, nesterov=True),
+    "rmsprop": lambda: RMSprop(0.1),
+    "rmsprop with everything": lambda: RMSprop(0.1, momentum=0.5, centered=True, epsilon=1e-3),
+    "adam": lambda: Adam(0.1),
+    "amsgrad": lambda: Adam(0.1, amsgrad=True),
+    "adamw": lambda: AdamW(0.1),
+}
+
+
+@pytest.mark.parametrize("name", numerics.kernels(optimizers._adam))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", RULES)
+def test_kernels_update_as_the_equations(rule, dtype, name):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(31, 21)).astype(dtype)  # several blocks, the last not full
+    steps = [rng.normal(size=start.shape).astype(dtype) * 10.0**-step for step in range(4)]
+    for expected, found in zip(*(trained(n, RULES[rule], start, steps) for n in ("reference", name)), strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", numerics.kernels(optimizers._adam))
+def test_kernels_let_nan_through(name):
+    start, g = np.ones(3), np.array([1.0, np.nan, 1.0])
+    for make in RULES.values():
+        np.testing.assert_array_equal(np.isnan(trained(name, make, start, [g])[0]), [False, True, False])
+
+
+@pytest.mark.parametrize("name", numerics.kernels(optimizers._adam))
+def test_arrays_that_no_kernel_takes_are_updated_too(name):
+    big, g = np.ones((4, 6)), np.ones((4, 3))
+
+    def step(big, g):
+        for make in RULES.values():
+            make().step({"w": big[:, ::2]}, {"w": g})
+        return big
+
+    assert (numerics.run(name, step, big, g)[:, ::2] < 1).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("amsgrad", [False, True])
 def test_adam_in_one_pass_is_adam(dtype, amsgrad):
     rng = np.random.default_rng(0)
     start = rng.normal(size=(300, 211)).astype(dtype)  # not a multiple of a thread's chunk
     steps = [rng.normal(size=start.shape).astype(dtype) * 10.0**-step for step in range(4)]
-    results = []
-    for name in ("reference", "cpu"):
-        w, optimizer = start.copy(), Adam(learning_rate=0.1, amsgrad=amsgrad)
-        with minivid.use(name):
-            for g in steps:
-                optimizer.step({"w": w}, {"w": g})
-        results.append([w, *(optimizer.slots[key] for key in sorted(optimizer.slots))])
+    make = partial(Adam, learning_rate=0.1, amsgrad=amsgrad)
+    results = [trained(name, make, start, steps) for name in ("reference", "cpu")]
     for expected, found in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * np.abs(expected).max())
     turned = start.T.copy().T  # no row-by-row layout
-    optimizer = Adam(learning_rate=0.1, amsgrad=amsgrad)
+    optimizer = make()
     for g in steps:
         optimizer.step({"w": turned}, {"w": g})
     np.testing.assert_array_equal(turned, results[0][0])

@@ -6,6 +6,8 @@ from minivid.jit import compiled
 from minivid.simd import (
     BYTES,
     REGISTERS,
+    add_inner,
+    add_inner_part,
     add_outer,
     any_of,
     entries,
@@ -26,6 +28,7 @@ from minivid.simd import (
     tile_full,
     tile_load,
     tile_repeat,
+    tile_scatter_totals,
     tile_store,
     where,
     width,
@@ -166,6 +169,32 @@ def test_tile_sums_outer_products_row_by_row(dtype):
     copied = y[1 + 3 * (2 * V + 1) :][: 6 * V]
     np.testing.assert_array_equal(copied.reshape(3, 2 * V), expected)
     np.testing.assert_array_equal(y[-2 * V :], np.full(2 * V, 5))
+
+
+@compiled(parallel=False)
+def inner_products(x, start, w, bias, low, y, places, count):
+    """Two rows of x, a vector and 3 elements long, times up to three rows of w."""
+    V = width(x)
+    offsets, step = entries(start, 0, 2), 2 * V
+    sums = add_inner(tile_full(x, 2, 3, 0), x, offsets, 1, w, 0, step)
+    sums = add_inner_part(sums, x, offsets, 1 + V, w, V, step, 3)
+    tile_scatter_totals(y, entries(places, 0, 2), 1, sums, bias, 2, low, count)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tile_sums_inner_products_and_writes_their_totals(dtype, count):
+    V = vector_of(dtype)
+    K = V + 3
+    x, w, bias = whole_numbers(0, 60, dtype), whole_numbers(1, (3, 2 * V), dtype), whole_numbers(2, 5, dtype)
+    x[[4 + 1 + K, 34 + 1 + K]] = np.nan  # behind the rows: must not be read
+    y, low = np.full(12, 999, dtype), dtype(-50)
+    inner_products(x, np.array([4, 34]), w, bias, low, y, np.array([0, 6]), count)
+    expected = np.full(12, 999, dtype)
+    for begin, place in [(4, 0), (34, 6)]:
+        row = x[begin + 1 : begin + 1 + K]
+        expected[place + 1 : place + 1 + count] = np.maximum(w[:count, :K] @ row + bias[2 : 2 + count], low)
+    np.testing.assert_array_equal(y, expected)
 
 
 @compiled(parallel=False)

@@ -14,6 +14,7 @@ from minivid.gradcheck.cases import cases
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 SOURCES = sorted((ROOT / "minivid").rglob("*.py"))
+KERNELS = sorted((ROOT / "kernels").glob("*.cu*"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 TAG = re.compile(r"\\tag\{([^}]*)\}")
@@ -64,7 +65,7 @@ def test_equations_are_numbered_from_one():
         assert sorted(set(found)) == list(range(1, max(found) + 1)), family
 
 
-@pytest.mark.parametrize("files", [SOURCES, PAGES], ids=["code", "pages"])
+@pytest.mark.parametrize("files", [SOURCES, KERNELS, PAGES], ids=["code", "kernels", "pages"])
 def test_cited_equations_exist(files):
     known = derived()
     assert {tag: path for tag, path in cited(files).items() if tag not in known} == {}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import minivid
+from minivid.cuda.emulator import compiler
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,23 @@ assert losses[-1] < losses[0], losses
 model.save("model.safetensors")
 assert load_model("model.safetensors").count_params() == model.count_params()
 print(*sorted(file.name for file in resources.files("minivid.kernels").iterdir() if file.is_file()))
+"""
+
+KERNEL_PROGRAM = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import minivid
+from minivid.cuda import emulator
+from minivid.ops import maxpool2d_forward
+
+assert Path(emulator.__file__).is_relative_to(sys.argv[1]), emulator.__file__
+x = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32)
+with minivid.use("emulator"):
+    y, offset = maxpool2d_forward(x, 2, 2)
+expected, places = maxpool2d_forward(x, 2, 2)
+assert (y == expected).all() and (offset == places).all()
 """
 
 
@@ -74,11 +92,33 @@ def test_the_wheel_trains_and_holds_the_kernels(installed, environment, tmp_path
         assert (installed / "minivid" / "kernels" / name).read_bytes() == (ROOT / "kernels" / name).read_bytes()
 
 
-def test_the_wheel_has_every_module(installed):
-    def modules(package):
-        return {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+def test_the_wheel_has_every_module_and_the_sources_of_the_emulator(installed):
+    def files(package):
+        return {
+            path.relative_to(package).as_posix()
+            for path in package.rglob("*")
+            if path.suffix in (".py", ".cpp", ".h") and "kernels" not in path.relative_to(package).parts
+        }
 
-    assert modules(installed / "minivid") == modules(ROOT / "minivid")
+    assert files(installed / "minivid") == files(ROOT / "minivid")
+    assert any(name.endswith(".cpp") for name in files(installed / "minivid"))
+
+
+def test_kernels_of_the_wheel_run_from_there(installed, environment, tmp_path):
+    if compiler() is None:
+        pytest.skip("no C++ compiler, so no emulator: see `minivid doctor`")
+    run(sys.executable, "-P", "-c", KERNEL_PROGRAM, str(installed), cwd=tmp_path, env=environment)
+
+
+def test_every_kernel_file_of_the_wheel_loads(installed, environment, tmp_path):
+    program = """if True:
+        from minivid.cuda import source
+        print(source.folder(), *[len(source.load(stem).kernels) for stem in source.stems()])
+    """
+    folder, *counts = run(sys.executable, "-P", "-c", program, cwd=tmp_path, env=environment).split()
+    assert Path(folder) == installed / "minivid" / "kernels"
+    assert len(counts) == len(list((ROOT / "kernels").glob("*.cu")))
+    assert all(int(count) > 0 for count in counts)
 
 
 def test_the_wheel_installs_one_name(installed):

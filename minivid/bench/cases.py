@@ -5,7 +5,7 @@ implementation really does. Bytes are those of the inputs and the outputs, float
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Case", "Group", "groups", "ladder_cases"]
 
@@ -57,6 +57,8 @@ class Group:
         The shapes.
     with_peer : bool
         Whether PyTorch is timed too.
+    floor : float
+        What no single ratio may be below.
     """
 
     key: str
@@ -64,12 +66,13 @@ class Group:
     target: float
     cases: list[Case] = field(default_factory=list)
     with_peer: bool = True
+    floor: float = 1.0
 
     def quick(self) -> "Group":
         """Return the group with its two cheapest cases, or a shape and its two first neighbours."""
         cheapest = sorted(self.cases, key=lambda case: case.flops + case.bytes)[:2]
         cases = self.cases[:3] if self.key == "neighbours" else cheapest
-        return Group(self.key, self.title, self.target, cases, self.with_peer)
+        return replace(self, cases=cases)
 
 
 # --- one case -----------------------------------------------------------------------------------------------------
@@ -174,15 +177,26 @@ LSTM = [(32, 16, 256, 128), (32, 16, 512, 256), (8, 64, 128, 100), (64, 30, 1024
 DENSE = [(256, 1024, 1024), (32, 12544, 1000)]
 BOTH = (False, True)  # forward, backward
 
+GPU_BATCHES = 8  # times the batch of the CPU
+GPU_LSTM = [(32, 16, 512, 256), (32, 64, 512, 512), (8, 128, 256, 1024)]
+GPU_DENSE = [(4096, 4096, 4096), (2048, 1024, 1024), (256, 12544, 1000)]
 
-def groups() -> list[Group]:
+
+def groups(device: str = "cpu") -> list[Group]:
     """Return everything that is measured, in the order of the report.
+
+    Parameters
+    ----------
+    device : {"cpu", "gpu"}
+        A GPU gets larger batches.
 
     Examples
     --------
     >>> [group.key for group in groups()][:3]
     ['conv3x3-forward', 'conv3x3-backward', 'conv-other']
     """
+    if device == "gpu":
+        return gpu_groups()
     conv3x3 = {
         backward: [conv2d(*shape, padding=padding, backward=backward) for shape in CONV_3X3 for padding in (0, 1)]
         for backward in BOTH
@@ -198,6 +212,30 @@ def groups() -> list[Group]:
         Group("step", "Training step: CNN + LSTM classifier", 2.5, [training_step(8, 16, 64)]),
         Group("neighbours", "Neighbouring shapes", NEIGHBOUR_GOAL, neighbours(), with_peer=False),
     ]
+
+
+def gpu_groups() -> list[Group]:
+    """Return what is measured on a GPU: the convolutions and pools of the CPU with larger batches, longer sequences."""
+    conv3x3 = {
+        backward: [conv2d(*shape, padding=p, backward=backward) for shape in _larger(CONV_3X3) for p in (0, 1)]
+        for backward in BOTH
+    }
+    other = [conv2d(*shape, backward=backward) for shape in _larger(CONV_OTHER) for backward in BOTH]
+    pools = [maxpool2d(*shape, backward=backward) for shape in _larger(MAXPOOL) for backward in BOTH]
+    return [
+        Group("conv3x3-forward", "Convolution 3×3, forward", 0.7, conv3x3[False], floor=0),
+        Group("conv3x3-backward", "Convolution 3×3, gradients", 0.7, conv3x3[True], floor=0),
+        Group("conv-other", "Convolution 1×1, 5×5 and stride 2", 0.7, other, floor=0),
+        Group("maxpool", "Max-pooling", 1.2, pools, floor=0),
+        Group("lstm-forward", "LSTM, forward", 1.5, [lstm(*shape) for shape in GPU_LSTM], floor=0),
+        Group("lstm-both", "LSTM, forward and backward", 1.0, [lstm(*s, backward=True) for s in GPU_LSTM], floor=0),
+        Group("dense", "Matrix product and bias", 0.7, [dense(*s, backward=False) for s in GPU_DENSE], floor=0),
+        Group("step", "Training step: CNN + LSTM classifier", 1.0, [training_step(64, 16, 64)], floor=0),
+    ]
+
+
+def _larger(shapes: list[tuple]) -> list[tuple]:
+    return [(GPU_BATCHES * N, *rest) for N, *rest in shapes]
 
 
 def neighbours() -> list[Case]:
@@ -234,13 +272,15 @@ def neighbours() -> list[Case]:
     return cases
 
 
-def ladder_cases(operation: str) -> tuple[Case, Case]:
+def ladder_cases(operation: str, device: str = "cpu") -> tuple[Case, Case]:
     """Return the case on which the rungs of an operation are compared, and a smaller one for the reference.
 
     Parameters
     ----------
     operation : str
         One of `LADDERS`.
+    device : {"cpu", "gpu"}
+        On a GPU, where the rungs are the versions of a kernel, there is no reference; the two are the same.
 
     Examples
     --------
@@ -250,6 +290,8 @@ def ladder_cases(operation: str) -> tuple[Case, Case]:
     >>> case.flops // small.flops
     16
     """
+    if device == "gpu":
+        return GPU_LADDERS[operation], GPU_LADDERS[operation]
     return LADDERS[operation]
 
 
@@ -258,6 +300,12 @@ LADDERS = {
     "maxpool2d": (maxpool2d(16, 64, 56, 2, 2), maxpool2d(1, 64, 56, 2, 2)),
     "dense": (dense(256, 1024, 1024, backward=False), dense(8, 1024, 1024, backward=False)),
     "lstm": (lstm(32, 16, 256, 128), lstm(1, 16, 256, 128)),
+}
+GPU_LADDERS = {
+    "conv2d": conv2d(128, 64, 56, 64),
+    "maxpool2d": maxpool2d(128, 64, 56, 2, 2),
+    "dense": dense(4096, 4096, 4096, backward=False),
+    "lstm": lstm(32, 16, 512, 256),
 }
 
 

@@ -10,6 +10,8 @@ __all__ = []
 
 Variants = dict[str, Callable[[], object]]
 
+place = np.asarray  #: moves an array to the device that is timed; `minivid.bench.gpu` puts CuPy's in its place
+
 
 def load(threads: int):
     """Let Numba use so many threads."""
@@ -19,8 +21,8 @@ def load(threads: int):
     return numba
 
 
-def _random(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+def _random(*shape: int):
+    return place(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
 
 
 def conv2d_forward(N, C, H, F, kernel, stride, padding) -> Variants:
@@ -85,8 +87,8 @@ def dense_both(M, D, U) -> Variants:
     return {"": lambda: (ops.dense_forward(x, w, b), ops.dense_backward(dy, x, w))}
 
 
-def training_step(N, T, H) -> Variants:
-    """Time forward, loss, backward and update of the classifier."""
+def classifier(T, H):
+    """Return the CNN + LSTM classifier of 10 classes, with Adam."""
     from minivid.layers import LSTM, Conv2D, Dense, Flatten, Input, MaxPooling2D, TimeDistributed
     from minivid.models import Sequential
 
@@ -104,5 +106,11 @@ def training_step(N, T, H) -> Variants:
         ]
     )
     model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def training_step(N, T, H) -> Variants:
+    """Time forward, loss, backward and update of the classifier."""
+    model = classifier(T, H)
     x, y = _random(N, T, H, H, 3), np.arange(N) % 10
     return {"channels last": lambda: model.train_on_batch(x, y)}

@@ -166,9 +166,11 @@ def training_step(N, T, H) -> Variants:
             h, _ = self.lstm(self.cnn(frames).view(N, T, -1))
             return self.dense(h[:, -1])
 
+    on_gpu = torch.get_default_device().type == "cuda"  # one launch for all weights, which a graph can record
+
     def prepared(layout):
         model = Classifier().to(memory_format=layout)
-        optimizer = torch.optim.Adam(model.parameters())
+        optimizer = torch.optim.Adam(model.parameters(), capturable=on_gpu, fused=on_gpu or None)
         frames, y = torch.randn(N * T, 3, H, H).contiguous(memory_format=layout), torch.arange(N) % 10
 
         def step():

@@ -1,5 +1,6 @@
 """`minivid bench`: time minivid and PyTorch in turns, relate the times to the machine's ceilings, and report."""
 
+import contextlib
 import datetime
 import json
 import math
@@ -12,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minivid.bench import report
-from minivid.bench.cases import LADDERS, Case, Group, groups, training_step
+from minivid.bench.cases import LADDERS, Case, Group, groups, ladder_cases, training_step
+from minivid.cuda.device import require as require_gpu
 from minivid.progress import track
 from minivid.runs import write_json
 
@@ -23,6 +25,8 @@ BLOCK_SECONDS = 0.1
 PAUSE_SECONDS = 0.02  # idle threads of the other side spin for some milliseconds before they sleep
 MEMORY_STEPS, QUICK_MEMORY_STEPS = [20, 220], [2, 6]
 PEAK_STEPS = [5]
+
+SIDES = {"cpu": ("minivid", "torch"), "gpu": ("minivid-gpu", "torch-gpu", "torch-gpu-tf32")}
 
 ISA_SETTINGS = {
     "native": {},
@@ -92,6 +96,7 @@ def run_bench(
     threads: int | None = None,
     isa: str = "native",
     page: str | os.PathLike | None = None,
+    device: str = "cpu",
 ) -> dict:
     """Measure, print a table, and write ``bench.json`` and the pictures.
 
@@ -111,6 +116,8 @@ def run_bench(
         Instructions that both sides may use.
     page : path, optional
         A Markdown page whose marked tables are replaced, with its JSON file and pictures beside it.
+    device : {"cpu", "gpu"}
+        On a GPU, PyTorch is timed with TF32 off and on; there are no pictures, and memory is not measured.
 
     Returns
     -------
@@ -121,6 +128,8 @@ def run_bench(
     ------
     ValueError
         If there is no such group, operation or set of instructions, or the page has no marks.
+    RuntimeError
+        If the GPU is asked for and cannot be used; says what is missing.
 
     Examples
     --------
@@ -130,39 +139,44 @@ def run_bench(
     ValueError: no group 'convolution'; there are: conv3x3-forward, conv3x3-backward, conv-other, maxpool, lstm, \
 dense, step, neighbours, memory
     """
-    check_wanted(only, ladders, isa, page)
-    wanted = {group.key: group for group in groups()}
+    check_wanted(only, ladders, isa, page, device)
+    if device == "gpu":
+        require_gpu()
+    wanted = {group.key: group for group in groups(device)}
     if page is not None:
         ladders = ladders or ["conv2d"]
-    keys = list(only) or ([*wanted, "memory"] if page is not None or not ladders else [])
+    everything = [*wanted, "memory"] if device == "cpu" else list(wanted)
+    keys = list(only) or (everything if page is not None or not ladders else [])
     threads = threads or min(2, os.cpu_count() or 1)
     rounds = QUICK_ROUNDS if quick else ROUNDS
 
     before = _cpu_seconds()
-    with Worker("minivid", threads, isa) as ours, Worker("torch", threads, isa) as peer:
-        peer = None if peer.missing else peer
+    with contextlib.ExitStack() as stack:
+        ours, *peers = [stack.enter_context(Worker(side, threads, isa)) for side in SIDES[device]]
+        peers = [peer for peer in peers if not peer.missing]
         machine = ours.ask("machine")
         measured = [wanted[key].quick() if quick else wanted[key] for key in wanted if key in keys]
-        times = [_time_group(group, ours, peer, rounds) for group in measured]
-        rungs = [_time_ladder(operation, ours, peer, rounds) for operation in ladders]
+        times = [_time_group(group, ours, peers, rounds) for group in measured]
+        rungs = [_time_ladder(operation, ours, peers, rounds, device) for operation in ladders]
         again = ours.ask("machine")  # a ceiling is the best that was seen
         machine |= {key: max(machine[key], again[key]) for key in ("flops_per_second", "bytes_per_second")}
     record = {
         "date": datetime.date.today().isoformat(),
-        "versions": ours.about | (peer.about if peer else {}),
+        "device": device,
+        "versions": ours.about | (peers[0].about if peers else {}),
         "machine": machine,
         "instructions": isa,
         "quick": quick,
         "rounds": rounds,
         "groups": [report.group_record(*timed, machine) for timed in zip(measured, times, strict=True)],
         "ladders": [
-            report.ladder_record(name, *LADDERS[name], found, machine)
+            report.ladder_record(name, *ladder_cases(name, device), found, machine)
             for name, found in zip(ladders, rungs, strict=True)
         ],
         "memory": None,
     }
     if "memory" in keys:
-        record["memory"] = _measure_memory(threads, isa, peer is not None, quick)
+        record["memory"] = _measure_memory(threads, isa, bool(peers), quick)
     record["busy_cores"] = _busy_cores(before, _cpu_seconds())
     if report.is_disturbed(record):
         for group in record["groups"]:
@@ -171,9 +185,12 @@ dense, step, neighbours, memory
     return record
 
 
-def check_wanted(only: Sequence[str], ladders: Sequence[str], isa: str, page: str | os.PathLike | None) -> None:
-    """Raise ValueError if a group, an operation, a set of instructions or the marks of a page do not exist."""
-    _check("group", only, [*(group.key for group in groups()), "memory"])
+def check_wanted(
+    only: Sequence[str], ladders: Sequence[str], isa: str, page: str | os.PathLike | None, device: str = "cpu"
+) -> None:
+    """Raise ValueError if a group, an operation, instructions, the marks of a page or a device do not exist."""
+    _check("device", [device], list(SIDES))
+    _check("group", only, [*(group.key for group in groups(device)), *(["memory"] if device == "cpu" else [])])
     _check("ladder for", ladders, list(LADDERS))
     _check("instruction set", [isa], list(ISA_SETTINGS))
     if page is not None:
@@ -207,9 +224,9 @@ def _busy_cores(before: tuple | None, after: tuple | None) -> float | None:
 # --- times --------------------------------------------------------------------------------------------------------
 
 
-def _time_group(group: Group, ours: Worker, peer: Worker | None, rounds: int) -> list[list[tuple[float, str]]]:
+def _time_group(group: Group, ours: Worker, peers: list[Worker], rounds: int) -> list[list[tuple[float, str]]]:
     """Return seconds and layout of each side, for each case."""
-    workers = [ours, peer] if peer and group.with_peer else [ours]
+    workers = [ours, *peers] if group.with_peer else [ours]
     return [interleaved(workers, case, rounds) for case in track(group.cases, group.title)]
 
 
@@ -217,7 +234,7 @@ def interleaved(workers: Sequence[Worker], case: Case, rounds: int, rung: str | 
     """Time a case on several sides in turns; return each side's median seconds in its faster layout, and the layout."""
     plan, seconds = [], {}
     for worker in workers:
-        only_ours = {"rung": rung} if rung and worker.side == "minivid" else {}
+        only_ours = {"rung": rung} if rung and worker.side.startswith("minivid") else {}
         for layout, estimate in worker.ask("prepare", case=vars(case), **only_ours).items():
             plan.append((worker, layout, max(1, math.ceil(BLOCK_SECONDS / estimate))))
             seconds[worker.side, layout] = []
@@ -231,14 +248,16 @@ def interleaved(workers: Sequence[Worker], case: Case, rounds: int, rung: str | 
     ]
 
 
-def _time_ladder(operation: str, ours: Worker, peer: Worker | None, rounds: int) -> dict[str, tuple[float, str]]:
+def _time_ladder(
+    operation: str, ours: Worker, peers: list[Worker], rounds: int, device: str
+) -> dict[str, tuple[float, str]]:
     """Return seconds and layout of every implementation of an operation; of the reference, on the smaller case."""
-    case, small = LADDERS[operation]
+    case, small = ladder_cases(operation, device)
     times = {}
     for rung in track(ours.ask("rungs", kind=case.kind), f"Ladder of {operation}"):
         [times[rung]] = interleaved([ours], small if rung == "reference" else case, rounds, rung)
-    if peer:
-        [times["PyTorch"]] = interleaved([peer], case, rounds)
+    for name, peer in zip(("PyTorch", "PyTorch, TF32"), peers, strict=False):
+        [times[name]] = interleaved([peer], case, rounds)
     return times
 
 
@@ -274,12 +293,16 @@ def _write(record: dict, out: str | os.PathLike, page: str | os.PathLike | None)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "bench.json", record)
-    written = [out / "bench.json", *pictures.draw_all(record, out)]
+    written = [out / "bench.json"]
+    on_cpu = record["device"] == "cpu"
+    if on_cpu:
+        written += pictures.draw_all(record, out)
     report.print_report(record)
     if page is not None:
         page = Path(page)
         write_json(page.with_suffix(".json"), record)
         report.write_page(page, record)
-        pictures.draw_all(record, page.parent / "images")
+        if on_cpu:
+            pictures.draw_all(record, page.parent / "images")
         written.append(page)
     print("\nwritten: " + ", ".join(map(str, written)))

@@ -100,18 +100,21 @@ class Side:
 
     def _seconds(self, layout: str, calls: int) -> float:
         call = self.variants[layout]
-        with use(self.rung) if self.rung else contextlib.nullcontext():
+        with self._forced():
             start = time.perf_counter()
             for _ in range(calls):
                 call()
             return (time.perf_counter() - start) / calls
+
+    def _forced(self) -> contextlib.AbstractContextManager:
+        return use(self.rung) if self.rung else contextlib.nullcontext()
 
     def rungs(self, kind: str) -> list[str]:
         """Return the names of an operation's implementations, the reference first."""
         from minivid import ops
 
         table = getattr(ops, kind).implementations
-        named = {name: function for name, function in table.items() if name not in ("cpu", "gpu")}
+        named = {name: function for name, function in table.items() if name != "cpu" and not name.startswith("gpu")}
         return [*named, *(["cpu"] if table["cpu"] not in named.values() else [])]
 
     def memory(self, case: dict, layout: str, steps: list[int]) -> dict:
@@ -135,6 +138,14 @@ def _occupied_mb() -> float | None:
     return round(int(found[1]) * 1024 / 1e6, 1)
 
 
+def _side(name: str, threads: int) -> Side:
+    if "-gpu" not in name:
+        return Side(name, threads)
+    from minivid.bench.gpu import GpuSide
+
+    return GpuSide(name, threads)
+
+
 def serve(name: str, threads: int) -> None:
     """Answer requests on standard input until it ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -144,7 +155,7 @@ def serve(name: str, threads: int) -> None:
         print(json.dumps(content), file=replies, flush=True)
 
     try:
-        side = Side(name, threads)
+        side = _side(name, threads)
     except ImportError as error:
         return reply({"missing": str(error)})
     reply({"result": side.about()})

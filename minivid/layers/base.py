@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from minivid import initializers
+from minivid.backend import device_of, to_device
 
 __all__ = ["Layer"]
 
@@ -296,8 +297,8 @@ class Layer:
             gradient[...] = 0
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return copies of all weights, then of the untrained state, in Keras's order."""
-        return [array.copy() for array in self.arrays()]
+        """Return copies of all weights, then of the untrained state, in Keras's order, as NumPy arrays."""
+        return copies(self.arrays())
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Copy arrays into the weights.
@@ -325,6 +326,12 @@ class Layer:
                 f"layer {self.name!r} has no weights yet: give it an input_shape, call build(), or call it on data"
             )
         return [*self.params.values(), *self.state.values()]
+
+    def to(self, device: str) -> None:
+        """Move weights, gradients and untrained state to ``"cpu"`` or ``"gpu"``."""
+        for arrays in (self.params, self.grads, self.state):
+            for name, array in arrays.items():
+                arrays[name] = to_device(array, device)
 
     # --- configuration ------------------------------------------------------------------------------------
 
@@ -361,13 +368,18 @@ def adopted_dtype(x) -> np.dtype:
     return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
 
 
+def copies(arrays: list) -> list[np.ndarray]:
+    """Return copies of arrays in the memory of the CPU."""
+    return [to_device(array.copy(), "cpu") for array in arrays]
+
+
 def copy_into(arrays: list[np.ndarray], values: list, owner: str) -> None:
     """Copy values into arrays; check all of them first."""
-    values = [np.asarray(value) for value in values]
+    values = [value if hasattr(value, "dtype") else np.asarray(value) for value in values]
     shapes, expected = [value.shape for value in values], [array.shape for array in arrays]
     if shapes != expected:
         raise ValueError(f"{owner} has weights of shapes {expected}, got {shapes}")
     if not all(value.dtype.kind in "fiub" for value in values):
         raise ValueError(f"{owner} takes weights of real numbers, got {sorted({str(v.dtype) for v in values})}")
     for array, value in zip(arrays, values, strict=True):
-        array[...] = value
+        array[...] = to_device(value, device_of(array))

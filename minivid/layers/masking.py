@@ -1,7 +1,6 @@
 """Masking: find the padded steps of sequences."""
 
-import numpy as np
-
+from minivid.backend import xp_of
 from minivid.layers.base import Layer
 
 __all__ = ["Masking"]
@@ -43,10 +42,10 @@ class Masking(Layer):
     def forward(self, x, training: bool = False, mask=None):
         real = self.compute_mask(x, mask)
         self.real = real.reshape(*real.shape, *[1] * (x.ndim - 2))
-        return np.where(self.real, x, x.dtype.type(0))  # not a product: padding may hold NaN
+        return xp_of(x).where(self.real, x, x.dtype.type(0))  # not a product: padding may hold NaN
 
     def backward(self, dy, need_dx: bool = True):
-        return np.where(self.real, dy, dy.dtype.type(0))
+        return xp_of(dy).where(self.real, dy, dy.dtype.type(0))
 
     def compute_mask(self, x, mask):
         real = (x != self.mask_value).reshape(*x.shape[:2], -1).any(axis=-1)  # (N, T)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from minivid import initializers
+from minivid.backend import xp_of
 from minivid.layers.base import Layer, Shape
 
 __all__ = ["RecurrentLayer"]
@@ -147,7 +148,7 @@ class RecurrentLayer(Layer):
         """
         if mask is not None and np.shape(mask) != x.shape[:2]:
             raise ValueError(f"layer {self.name!r}: mask has shape {np.shape(mask)}, expected {x.shape[:2]}")
-        mask = None if mask is None else np.asarray(mask, dtype=bool)
+        mask = None if mask is None else xp_of(x).asarray(mask, dtype=bool)
         self.x = x[:, ::-1] if self.go_backwards else x
         self.mask = mask[:, ::-1] if self.go_backwards and mask is not None else mask
         self.initial = self._initial_states(x, initial_state)
@@ -160,7 +161,7 @@ class RecurrentLayer(Layer):
 
     def _initial_states(self, x, given) -> list:
         if given is not None:
-            return self._checked_states(given, (len(x), self.units))
+            return self._checked_states(given, x)
         if self.carried and len(self.carried[0]) != len(x):
             raise ValueError(
                 f"layer {self.name!r} is stateful: the batch before had {len(self.carried[0])} sequences, this one "
@@ -168,7 +169,8 @@ class RecurrentLayer(Layer):
             )
         return self.carried or [None] * len(self.state_names)
 
-    def _checked_states(self, given, shape) -> list:
+    def _checked_states(self, given, x) -> list:
+        shape = (len(x), self.units)
         given = given if isinstance(given, list | tuple) else [given]
         shapes = [np.shape(state) for state in given]
         if shapes != [shape] * len(self.state_names):
@@ -176,7 +178,7 @@ class RecurrentLayer(Layer):
                 f"layer {self.name!r}: initial_state takes {' and '.join(self.state_names)} of shape {shape}, "
                 f"got shapes {shapes}"
             )
-        return [np.asarray(state, dtype=self.dtype) for state in given]
+        return [xp_of(x).asarray(state, dtype=self.dtype) for state in given]
 
     def backward(self, dy: np.ndarray | tuple, need_dx: bool = True) -> np.ndarray | None:
         """Backpropagate through time; see `Layer.backward`.
@@ -207,7 +209,7 @@ class RecurrentLayer(Layer):
     def _dstates(self, dy) -> list:
         """Return the gradients of all states, each (N, T, U), from those of what `forward` returned."""
         dy, *dlast = dy if self.return_state else (dy,)
-        dstates = [np.zeros_like(state) for state in self.states]
+        dstates = [xp_of(state).zeros_like(state) for state in self.states]
         if dy is not None:
             of_output = dstates[0] if self.return_sequences else dstates[0][:, -1]
             if dy.shape != of_output.shape:

@@ -89,6 +89,10 @@ class TimeDistributed(Layer):
     def arrays(self) -> list:
         return self.layer.arrays()
 
+    def to(self, device: str) -> None:
+        self.layer.to(device)
+        self.params, self.grads, self.state = self.layer.params, self.layer.grads, self.layer.state
+
     @property
     def activation(self) -> Activation | None:
         """The activation of the layer inside, if it has one."""

@@ -18,7 +18,8 @@ import numpy as np
 from numba import prange
 
 from minivid import memory, simd
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
 from minivid.simd import BYTES, full, load_part, store_part, stream, where, width
 
@@ -296,7 +297,7 @@ def _by_rows(kernel, *arrays):
 
 
 def _real_dtype(*arrays):
-    dtype = np.result_type(*arrays)
+    dtype = np.result_type(*(a.dtype for a in arrays))
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"activations take float32 or float64, got {dtype}; write x.astype('float32')")
     return dtype
@@ -584,13 +585,178 @@ def _softmax_row(x, y, m):
         y[m, k] /= total  # (softmax.1)
 
 
+# --- GPU: kernels/activations.cu --------------------------------------------------------------------------------
+
+
+def _elements_on_gpu(kernel, *arrays, vectors=True):
+    """Run a kernel over the elements of arrays of one shape; return what it wrote."""
+    xp, dtype = xp_of(*arrays), _real_dtype(*arrays)
+    flat = [xp.ascontiguousarray(a, dtype=dtype).reshape(-1) for a in arrays]
+    flat = [a if aligned(a) else a.copy() for a in flat]
+    out = xp.empty(flat[0].shape, dtype)
+    size = constants("activations", dtype)
+    threads = blocks(out.size, size.VECTOR) if vectors else out.size
+    launch("activations", kernel, blocks(threads, size.THREADS), size.THREADS, *flat, out, out.size)
+    return out.reshape(arrays[0].shape)
+
+
+def _rows_on_gpu(kernel, rows_per_block, *arrays):
+    """Run a kernel over the rows (last axes) of arrays of one shape; return what it wrote."""
+    xp, dtype = xp_of(*arrays), _real_dtype(*arrays)
+    out = xp.empty(arrays[0].shape, dtype)
+    K, size = out.shape[-1], constants("activations", dtype)
+    M, per_block = out.size // K, getattr(size, rows_per_block)
+    arrays = [xp.ascontiguousarray(a, dtype=dtype) for a in arrays]
+    launch("activations", kernel, blocks(M, per_block), size.THREADS, *arrays, out, M, K)
+    return out
+
+
+def relu_forward_gpu_1(x):
+    """See `relu_forward`: one thread per element."""
+    return _elements_on_gpu("relu_forward_1", x, vectors=False)
+
+
+def relu_forward_gpu(x):
+    """See `relu_forward`: a vector of elements per thread."""
+    return _elements_on_gpu("relu_forward_2", x)
+
+
+def relu_backward_gpu_1(dy, y):
+    """See `relu_backward`: one thread per element."""
+    _check_upstream(dy, y)
+    return _elements_on_gpu("relu_backward_1", dy, y, vectors=False)
+
+
+def relu_backward_gpu(dy, y):
+    """See `relu_backward`: a vector of elements per thread."""
+    _check_upstream(dy, y)
+    return _elements_on_gpu("relu_backward_2", dy, y)
+
+
+def tanh_forward_gpu_1(x):
+    """See `tanh_forward`: one thread per element."""
+    return _elements_on_gpu("tanh_forward_1", x, vectors=False)
+
+
+def tanh_forward_gpu(x):
+    """See `tanh_forward`: a vector of elements per thread."""
+    return _elements_on_gpu("tanh_forward_2", x)
+
+
+def tanh_backward_gpu_1(dy, y):
+    """See `tanh_backward`: one thread per element."""
+    _check_upstream(dy, y)
+    return _elements_on_gpu("tanh_backward_1", dy, y, vectors=False)
+
+
+def tanh_backward_gpu(dy, y):
+    """See `tanh_backward`: a vector of elements per thread."""
+    _check_upstream(dy, y)
+    return _elements_on_gpu("tanh_backward_2", dy, y)
+
+
+def sigmoid_forward_gpu_1(x):
+    """See `sigmoid_forward`: one thread per element."""
+    return _elements_on_gpu("sigmoid_forward_1", x, vectors=False)
+
+
+def sigmoid_forward_gpu(x):
+    """See `sigmoid_forward`: a vector of elements per thread."""
+    return _elements_on_gpu("sigmoid_forward_2", x)
+
+
+def sigmoid_backward_gpu_1(dy, y):
+    """See `sigmoid_backward`: one thread per element."""
+    _check_upstream(dy, y)
+    return _elements_on_gpu("sigmoid_backward_1", dy, y, vectors=False)
+
+
+def sigmoid_backward_gpu(dy, y):
+    """See `sigmoid_backward`: a vector of elements per thread."""
+    _check_upstream(dy, y)
+    return _elements_on_gpu("sigmoid_backward_2", dy, y)
+
+
+def softmax_forward_gpu_1(x):
+    """See `softmax_forward`: one thread per row."""
+    _check_classes(x)
+    return _rows_on_gpu("softmax_forward_1", "THREADS", x)
+
+
+def softmax_forward_gpu(x):
+    """See `softmax_forward`: one warp per row."""
+    _check_classes(x)
+    return _rows_on_gpu("softmax_forward_2", "ROWS", x)
+
+
+def softmax_backward_gpu_1(dy, y):
+    """See `softmax_backward`: one thread per row."""
+    _check_classes(y)
+    _check_upstream(dy, y)
+    return _rows_on_gpu("softmax_backward_1", "THREADS", dy, y)
+
+
+def softmax_backward_gpu(dy, y):
+    """See `softmax_backward`: one warp per row."""
+    _check_classes(y)
+    _check_upstream(dy, y)
+    return _rows_on_gpu("softmax_backward_2", "ROWS", dy, y)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-relu_forward = Op(reference=relu_forward_reference, loops=relu_forward_loops, simd=relu_forward_simd)
-relu_backward = Op(reference=relu_backward_reference, loops=relu_backward_loops, simd=relu_backward_simd)
-tanh_forward = Op(reference=tanh_forward_reference, loops=tanh_forward_loops, simd=tanh_forward_simd)
-tanh_backward = Op(reference=tanh_backward_reference, loops=tanh_backward_loops, simd=tanh_backward_simd)
-sigmoid_forward = Op(reference=sigmoid_forward_reference, loops=sigmoid_forward_loops, simd=sigmoid_forward_simd)
-sigmoid_backward = Op(reference=sigmoid_backward_reference, loops=sigmoid_backward_loops, simd=sigmoid_backward_simd)
-softmax_forward = Op(reference=softmax_forward_reference, loops=softmax_forward_loops, simd=softmax_forward_simd)
-softmax_backward = Op(reference=softmax_backward_reference, loops=softmax_backward_loops)
+relu_forward = Op(
+    reference=relu_forward_reference,
+    loops=relu_forward_loops,
+    simd=relu_forward_simd,
+    gpu_1=relu_forward_gpu_1,
+    gpu=relu_forward_gpu,
+)
+relu_backward = Op(
+    reference=relu_backward_reference,
+    loops=relu_backward_loops,
+    simd=relu_backward_simd,
+    gpu_1=relu_backward_gpu_1,
+    gpu=relu_backward_gpu,
+)
+tanh_forward = Op(
+    reference=tanh_forward_reference,
+    loops=tanh_forward_loops,
+    simd=tanh_forward_simd,
+    gpu_1=tanh_forward_gpu_1,
+    gpu=tanh_forward_gpu,
+)
+tanh_backward = Op(
+    reference=tanh_backward_reference,
+    loops=tanh_backward_loops,
+    simd=tanh_backward_simd,
+    gpu_1=tanh_backward_gpu_1,
+    gpu=tanh_backward_gpu,
+)
+sigmoid_forward = Op(
+    reference=sigmoid_forward_reference,
+    loops=sigmoid_forward_loops,
+    simd=sigmoid_forward_simd,
+    gpu_1=sigmoid_forward_gpu_1,
+    gpu=sigmoid_forward_gpu,
+)
+sigmoid_backward = Op(
+    reference=sigmoid_backward_reference,
+    loops=sigmoid_backward_loops,
+    simd=sigmoid_backward_simd,
+    gpu_1=sigmoid_backward_gpu_1,
+    gpu=sigmoid_backward_gpu,
+)
+softmax_forward = Op(
+    reference=softmax_forward_reference,
+    loops=softmax_forward_loops,
+    simd=softmax_forward_simd,
+    gpu_1=softmax_forward_gpu_1,
+    gpu=softmax_forward_gpu,
+)
+softmax_backward = Op(
+    reference=softmax_backward_reference,
+    loops=softmax_backward_loops,
+    gpu_1=softmax_backward_gpu_1,
+    gpu=softmax_backward_gpu,
+)

@@ -16,7 +16,8 @@ import numpy as np
 from numba import prange
 
 from minivid import memory
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
 from minivid.ops.maxpool2d import pixels_per_window, pool_window, taps_inside
 from minivid.ops.window import Padding, Window
@@ -182,7 +183,64 @@ def _backward(dy, area, win, dx):
                         dx_row[c] += dy_row[c] / area[i, j]  # (avgpool2d.2)
 
 
+# --- GPU: kernels/avgpool2d.cu ---------------------------------------------------------------------------
+
+
+def avgpool2d_forward_gpu_1(x, pool_size=2, strides=None, padding="valid"):
+    """See `avgpool2d_forward`: one thread per output."""
+    return _forward_on_gpu(x, pool_window(x.shape, pool_size, strides, padding), vectors=False)
+
+
+def avgpool2d_forward_gpu(x, pool_size=2, strides=None, padding="valid"):
+    """See `avgpool2d_forward`: a vector of channels per thread, where C is a multiple of a vector."""
+    return _forward_on_gpu(x, pool_window(x.shape, pool_size, strides, padding), vectors=True)
+
+
+def _forward_on_gpu(x, win: Window, vectors: bool):
+    xp, (N, H, W, C) = xp_of(x), x.shape
+    x = xp.ascontiguousarray(x, dtype=np.result_type(x.dtype, 0.5))
+    y = xp.empty((N, win.OH, win.OW, C), x.dtype)
+    _launch("avgpool2d_forward", vectors, x, y, N, H, W, C, win)
+    return y
+
+
+def avgpool2d_backward_gpu_1(dy, x_shape, pool_size=2, strides=None, padding="valid"):
+    """See `avgpool2d_backward`: one thread per pixel and channel."""
+    return _backward_on_gpu(dy, x_shape, pool_window(x_shape, pool_size, strides, padding), vectors=False)
+
+
+def avgpool2d_backward_gpu(dy, x_shape, pool_size=2, strides=None, padding="valid"):
+    """See `avgpool2d_backward`: a vector of channels per thread, where C is a multiple of a vector."""
+    return _backward_on_gpu(dy, x_shape, pool_window(x_shape, pool_size, strides, padding), vectors=True)
+
+
+def _backward_on_gpu(dy, x_shape, win: Window, vectors: bool):
+    _check_dy(dy, x_shape, win)
+    xp = xp_of(dy)
+    dy, dx = xp.ascontiguousarray(dy), xp.empty(x_shape, dy.dtype)
+    _launch("avgpool2d_backward", vectors, dy, dx, *x_shape, win)
+    return dx
+
+
+def _launch(kernel: str, vectors: bool, source, result, *sizes) -> None:
+    """Launch the version that moves vectors, if wanted and possible, or version 1."""
+    size = constants("avgpool2d", source.dtype)
+    whole = vectors and result.shape[-1] % size.VECTOR == 0 and aligned(source, result)
+    version, threads = (2, result.size // size.VECTOR) if whole else (1, result.size)
+    launch("avgpool2d", f"{kernel}_{version}", blocks(threads, size.THREADS), size.THREADS, source, result, *sizes)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-avgpool2d_forward = Op(reference=avgpool2d_forward_reference, loops=avgpool2d_forward_loops)
-avgpool2d_backward = Op(reference=avgpool2d_backward_reference, loops=avgpool2d_backward_loops)
+avgpool2d_forward = Op(
+    reference=avgpool2d_forward_reference,
+    loops=avgpool2d_forward_loops,
+    gpu_1=avgpool2d_forward_gpu_1,
+    gpu=avgpool2d_forward_gpu,
+)
+avgpool2d_backward = Op(
+    reference=avgpool2d_backward_reference,
+    loops=avgpool2d_backward_loops,
+    gpu_1=avgpool2d_backward_gpu_1,
+    gpu=avgpool2d_backward_gpu,
+)

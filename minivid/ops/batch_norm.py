@@ -24,7 +24,8 @@ import numpy as np
 from numba import prange
 
 from minivid import memory
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import PIECES, compiled
 
 __all__ = [
@@ -340,11 +341,143 @@ def batch_norm_inference_backward_loops(dy, x, gamma, moving_mean, moving_varian
     return dx, dgamma, dbeta
 
 
+# --- GPU: kernels/batch_norm.cu --------------------------------------------------------------------------
+
+_MOST_PIECES = 512  # of the rows: more would take the second stage longer than they save in the first
+_ROWS_PER_THREAD = 16  # in a piece: fewer would not be worth a block
+
+
+def _of_one_dtype(*arrays) -> list:
+    dtype = np.result_type(*(a.dtype for a in arrays))
+    return [xp_of(*arrays).ascontiguousarray(a, dtype=dtype) for a in arrays]
+
+
+def _elements_on_gpu(kernel: str, version: int, arrays, epsilon: float):
+    """Run a kernel over the elements of the first array (M, C), in vectors if wanted and possible."""
+    (M, C), size = arrays[0].shape, constants("batch_norm", arrays[0].dtype)
+    out = xp_of(*arrays).empty((M, C), arrays[0].dtype)
+    whole = version == 2 and C % size.VECTOR == 0 and aligned(*arrays)
+    version, threads = (2, out.size // size.VECTOR) if whole else (1, out.size)
+    grid = blocks(threads, size.THREADS)
+    launch("batch_norm", f"{kernel}_{version}", grid, size.THREADS, *arrays, out, M, C, float(epsilon))
+    return out
+
+
+def _channels_on_gpu(kernel: str, arrays, results: int, *numbers):
+    """Run a kernel whose threads own a channel each of the first array (M, C); return its results, (results, C)."""
+    xp, (M, C) = xp_of(*arrays), arrays[0].shape
+    out, threads = xp.empty((results, C), arrays[0].dtype), constants("batch_norm", arrays[0].dtype).THREADS
+    launch("batch_norm", kernel, blocks(C, threads), threads, *arrays, *out, M, C, *numbers)
+    return out
+
+
+def _sums_on_gpu(kernel: str, arrays, results: int, divisor: int, *numbers):
+    """Sum over the rows of arrays (M, C) in two stages, first in pieces of them; return the sums, (results, C)."""
+    xp, (M, C) = xp_of(*arrays), arrays[0].shape
+    size = constants("batch_norm", arrays[0].dtype)
+    across = blocks(C, size.THREADS)
+    rows_at_once = size.THREADS // min(C, size.THREADS)
+    pieces = max(1, min(M // (rows_at_once * _ROWS_PER_THREAD), _MOST_PIECES // across))  # whatever the GPU
+    partial = xp.empty((results, pieces, C), arrays[0].dtype)
+    launch("batch_norm", kernel, (across, pieces), size.THREADS, *arrays, partial, M, C, pieces, *numbers)
+    total, grid = xp.empty((results, C), partial.dtype), (blocks(C, size.COLUMNS), results)
+    launch("batch_norm", "batch_norm_finish_2", grid, size.THREADS, partial, total, pieces, C, divisor)
+    return total
+
+
+def batch_norm_forward_gpu_1(x, gamma, beta, epsilon=1e-3):
+    """See `batch_norm_forward`: one thread per channel, then one per element."""
+    rows, gamma, beta = _of_one_dtype(_rows(x, gamma=gamma, beta=beta), gamma, beta)
+    mean, variance = _channels_on_gpu("batch_norm_statistics_1", [rows], 2)
+    return batch_norm_inference_gpu_1(x, gamma, beta, mean, variance, epsilon), mean, variance
+
+
+def batch_norm_forward_gpu(x, gamma, beta, epsilon=1e-3):
+    """See `batch_norm_forward`: sums in two stages, then a vector of channels per thread."""
+    rows, gamma, beta = _of_one_dtype(_rows(x, gamma=gamma, beta=beta), gamma, beta)
+    M = len(rows)
+    (mean,) = _sums_on_gpu("batch_norm_mean_2", [rows], 1, M)
+    (variance,) = _sums_on_gpu("batch_norm_variance_2", [rows, mean], 1, M)
+    return batch_norm_inference_gpu(x, gamma, beta, mean, variance, epsilon), mean, variance
+
+
+def batch_norm_inference_gpu_1(x, gamma, beta, moving_mean, moving_variance, epsilon=1e-3):
+    """See `batch_norm_inference`: one thread per element."""
+    return _inference_on_gpu(1, x, gamma, beta, moving_mean, moving_variance, epsilon)
+
+
+def batch_norm_inference_gpu(x, gamma, beta, moving_mean, moving_variance, epsilon=1e-3):
+    """See `batch_norm_inference`: a vector of channels per thread, where C is a multiple of a vector."""
+    return _inference_on_gpu(2, x, gamma, beta, moving_mean, moving_variance, epsilon)
+
+
+def _inference_on_gpu(version, x, gamma, beta, moving_mean, moving_variance, epsilon):
+    rows = _rows(x, gamma=gamma, beta=beta, moving_mean=moving_mean, moving_variance=moving_variance)
+    arrays = _of_one_dtype(rows, gamma, beta, moving_mean, moving_variance)
+    return _elements_on_gpu("batch_norm_normalise", version, arrays, epsilon).reshape(x.shape)
+
+
+def batch_norm_backward_gpu_1(dy, x, gamma, mean, variance, epsilon=1e-3):
+    """See `batch_norm_backward`: one thread per channel, then one per element."""
+    arrays, dgamma, dbeta = _gradients_on_gpu(1, dy, x, gamma, mean, variance, epsilon)
+    dx = _elements_on_gpu("batch_norm_backward", 1, [*arrays, dgamma, dbeta], epsilon)
+    return dx.reshape(x.shape), dgamma, dbeta
+
+
+def batch_norm_backward_gpu(dy, x, gamma, mean, variance, epsilon=1e-3):
+    """See `batch_norm_backward`: sums in two stages, then a vector of channels per thread."""
+    arrays, dgamma, dbeta = _gradients_on_gpu(2, dy, x, gamma, mean, variance, epsilon)
+    dx = _elements_on_gpu("batch_norm_backward", 2, [*arrays, dgamma, dbeta], epsilon)
+    return dx.reshape(x.shape), dgamma, dbeta
+
+
+def _gradients_on_gpu(version, dy, x, gamma, mean, variance, epsilon):
+    """Return the arrays as the kernels take them, dgamma and dbeta."""
+    _check_dy(dy, x)
+    rows = _rows(x, gamma=gamma, mean=mean, variance=variance)
+    arrays = dy, rows, gamma, mean, variance = _of_one_dtype(_rows(dy), rows, gamma, mean, variance)
+    if version == 1:
+        dgamma, dbeta = _channels_on_gpu("batch_norm_sums_1", [dy, rows, mean, variance], 2, float(epsilon))
+    else:
+        dgamma, dbeta = _sums_on_gpu("batch_norm_sums_2", [dy, rows, mean, variance], 2, 1, float(epsilon))
+    return arrays, dgamma, dbeta
+
+
+def batch_norm_inference_backward_gpu_1(dy, x, gamma, moving_mean, moving_variance, epsilon=1e-3):
+    """See `batch_norm_inference_backward`: one thread per channel."""
+    _, dgamma, dbeta = _gradients_on_gpu(1, dy, x, gamma, moving_mean, moving_variance, epsilon)
+    return gamma / xp_of(dy).sqrt(moving_variance + epsilon) * dy, dgamma, dbeta  # (batch_norm.8)
+
+
+def batch_norm_inference_backward_gpu(dy, x, gamma, moving_mean, moving_variance, epsilon=1e-3):
+    """See `batch_norm_inference_backward`: sums in two stages."""
+    _, dgamma, dbeta = _gradients_on_gpu(2, dy, x, gamma, moving_mean, moving_variance, epsilon)
+    return gamma / xp_of(dy).sqrt(moving_variance + epsilon) * dy, dgamma, dbeta  # (batch_norm.8)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-batch_norm_forward = Op(reference=batch_norm_forward_reference, loops=batch_norm_forward_loops)
-batch_norm_backward = Op(reference=batch_norm_backward_reference, loops=batch_norm_backward_loops)
-batch_norm_inference = Op(reference=batch_norm_inference_reference, loops=batch_norm_inference_loops)
+batch_norm_forward = Op(
+    reference=batch_norm_forward_reference,
+    loops=batch_norm_forward_loops,
+    gpu_1=batch_norm_forward_gpu_1,
+    gpu=batch_norm_forward_gpu,
+)
+batch_norm_backward = Op(
+    reference=batch_norm_backward_reference,
+    loops=batch_norm_backward_loops,
+    gpu_1=batch_norm_backward_gpu_1,
+    gpu=batch_norm_backward_gpu,
+)
+batch_norm_inference = Op(
+    reference=batch_norm_inference_reference,
+    loops=batch_norm_inference_loops,
+    gpu_1=batch_norm_inference_gpu_1,
+    gpu=batch_norm_inference_gpu,
+)
 batch_norm_inference_backward = Op(
-    reference=batch_norm_inference_backward_reference, loops=batch_norm_inference_backward_loops
+    reference=batch_norm_inference_backward_reference,
+    loops=batch_norm_inference_backward_loops,
+    gpu_1=batch_norm_inference_backward_gpu_1,
+    gpu=batch_norm_inference_backward_gpu,
 )

@@ -16,13 +16,17 @@ convolution is the same with the kernel flipped.
 (OH, OW) and the padding follow from (window.1) to (window.4). docs/ops/conv2d.md derives the gradients.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numba import prange
 
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import blocks, constants, launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty
 from minivid.ops import winograd
+from minivid.ops.matmul import number_of_parts, sum_of_parts
 from minivid.ops.tile import Grid, column_sums, gather_product, gather_product_transposed, packed
 from minivid.ops.window import Padding, Window, window_of
 
@@ -326,9 +330,8 @@ def conv2d_backward_input_tiled(dy, w, x_shape, strides=1, padding="valid", dila
     dy, w = np.ascontiguousarray(dy, dtype=dtype), w.reshape(win.KH * win.KW, *w.shape[2:])
     dx = empty(x_shape, dtype)
     for a, (k, i) in enumerate(vertical):
-        for b, (l, j) in enumerate(
-            horizontal
-        ):  # the pixels (a + SH·r', b + SW·s') see these taps k, l of outputs (r' + i, s' + j)
+        for b, (l, j) in enumerate(horizontal):
+            # The pixels (a + SH·r', b + SW·s') see these taps k, l of outputs (r' + i, s' + j).
             weights = packed(w, dtype, np.add.outer(k * win.KW, l).ravel(), transpose=True)
             rows, columns = len(range(a, H, win.SH)), len(range(b, W, win.SW))
             grid = Grid(*dy.shape, rows, columns, 1, 1, top, bottom, left, right)
@@ -348,6 +351,7 @@ def conv2d_backward_weights_tiled(dy, x, w_shape, strides=1, padding="valid", di
     return dw.reshape(w_shape), column_sums(dy)  # (conv2d.3), (conv2d.4)
 
 
+@lru_cache(maxsize=256)
 def _windows(x_shape, win: Window) -> tuple[Grid, np.ndarray, int]:
     """Return the output positions, the taps of their windows in framed images, and the rows that a window covers."""
     grid = Grid(*x_shape, win.OH, win.OW, win.SH, win.SW, win.top, win.bottom, win.left, win.right)
@@ -361,6 +365,7 @@ def _taps(rows: np.ndarray, columns: np.ndarray, grid: Grid) -> np.ndarray:
     return np.add.outer(pixels * grid.C, np.arange(grid.C)).ravel()
 
 
+@lru_cache(maxsize=256)
 def _phases(size: int, taps: int, stride: int, dilation: int, before: int, positions: int):
     """Sort the pixels of an axis by r mod S: all pixels r = a + S·r' meet the same taps k, in outputs r' + i_k.
 
@@ -397,9 +402,12 @@ def conv2d_backward_input_winograd(dy, w, x_shape, strides=1, padding="valid", d
         return conv2d_backward_input_tiled(dy, w, x_shape, strides, padding, dilation)
     _check_dy(dy, x_shape, w.shape, win)
     dy = np.ascontiguousarray(dy, dtype=np.result_type(dy, w))
-    # (conv2d.2) for strides of 1 is (conv2d.1): of dy, with the kernel turned by 180°.
-    over = win._replace(top=win.KH - 1 - win.top, left=win.KW - 1 - win.left, OH=x_shape[1], OW=x_shape[2])
-    return winograd.correlate(dy, winograd.turned(w, dy.dtype), None, over)
+    return winograd.correlate(dy, winograd.turned(w, dy.dtype), None, _turned_window(win, x_shape))
+
+
+def _turned_window(win: Window, x_shape) -> Window:
+    """Return the window over dy of (conv2d.2), which for strides of 1 is (conv2d.1) with the kernel turned by 180°."""
+    return win._replace(top=win.KH - 1 - win.top, left=win.KW - 1 - win.left, OH=x_shape[1], OW=x_shape[2])
 
 
 def conv2d_backward_weights_winograd(dy, x, w_shape, strides=1, padding="valid", dilation=1):
@@ -413,30 +421,162 @@ def conv2d_backward_weights_winograd(dy, x, w_shape, strides=1, padding="valid",
     return winograd.correlate_weights(dy, x, win), column_sums(dy.reshape(-1, w_shape[3]))
 
 
-# --- CPU: the faster of the two ------------------------------------------------------------------------------------
+# --- CPU: the fastest of the three ---------------------------------------------------------------------------------
+
+_SMALL = 30_000  # products, for each number that the innermost loop vectorises, that take as long as starting the tile
+
+
+def _is_small(products: int, lanes: int, starts: int = 1) -> bool:
+    """Whether the plain loops, which gain from up to 24 lanes, are done before the tile has started so often."""
+    return products < _SMALL * min(lanes, 24) * starts
 
 
 def conv2d_forward_cpu(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`."""
     win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
-    fewer = winograd.saves(len(x), win, *w.shape[2:], np.result_type(x, w))
-    return (conv2d_forward_winograd if fewer else conv2d_forward_tiled)(x, w, b, strides, padding, dilation, relu)
+    if _is_small(len(x) * win.OH * win.OW * w.size, w.shape[3]):
+        forward = conv2d_forward_loops
+    elif winograd.saves(len(x), win, *w.shape[2:], np.result_type(x, w)):
+        forward = conv2d_forward_winograd
+    else:
+        forward = conv2d_forward_tiled
+    return forward(x, w, b, strides, padding, dilation, relu)
 
 
 def conv2d_backward_input_cpu(dy, w, x_shape, strides=1, padding="valid", dilation=1):
     """See `conv2d_backward_input`."""
     win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
-    fewer = winograd.saves(len(dy), win, w.shape[3], w.shape[2], np.result_type(dy, w))
-    backward = conv2d_backward_input_winograd if fewer else conv2d_backward_input_tiled
+    if _is_small(len(dy) * win.OH * win.OW * w.size, w.shape[2], starts=win.SH * win.SW):
+        backward = conv2d_backward_input_loops
+    elif winograd.saves(len(dy), _turned_window(win, x_shape), w.shape[3], w.shape[2], np.result_type(dy, w)):
+        backward = conv2d_backward_input_winograd
+    else:
+        backward = conv2d_backward_input_tiled
     return backward(dy, w, x_shape, strides, padding, dilation)
 
 
 def conv2d_backward_weights_cpu(dy, x, w_shape, strides=1, padding="valid", dilation=1):
     """See `conv2d_backward_weights`."""
     win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
-    fewer = winograd.saves(len(x), win, *w_shape[2:], np.result_type(dy, x))
-    backward = conv2d_backward_weights_winograd if fewer else conv2d_backward_weights_tiled
+    if _is_small(dy.size * win.KH * win.KW * w_shape[2], w_shape[2] * w_shape[3], starts=2):
+        backward = conv2d_backward_weights_loops
+    elif winograd.saves_weights(len(x), win, *w_shape[2:], np.result_type(dy, x)):
+        backward = conv2d_backward_weights_winograd
+    else:
+        backward = conv2d_backward_weights_tiled
     return backward(dy, x, w_shape, strides, padding, dilation)
+
+
+# --- GPU: kernels/conv2d.cu ---------------------------------------------------------------------------------------
+
+
+def conv2d_forward_gpu_1(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
+    """See `conv2d_forward`: one thread per output."""
+    win, y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
+    _launch_per_element("conv2d_forward_1", y.size, *arguments)
+    return y
+
+
+def conv2d_forward_gpu_2(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
+    """See `conv2d_forward`: tiles in shared memory."""
+    win, y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
+    tile = constants("conv2d", y.dtype).TILE
+    grid = blocks(len(x) * win.OH * win.OW, tile), blocks(w.shape[3], tile)
+    launch("conv2d", "conv2d_forward_2", grid, (tile, tile), *arguments)
+    return y
+
+
+def conv2d_forward_gpu(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
+    """See `conv2d_forward`: tiles in registers."""
+    win, y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
+    _launch_tiles("conv2d_forward_3", len(x) * win.OH * win.OW, w.shape[3], *arguments)
+    return y
+
+
+def _forward_arguments(x, w, b, strides, padding, dilation, relu):
+    """Return the window, an empty y, and what the kernels of the forward pass take."""
+    win, xp = _conv2d_window(x.shape, w.shape, strides, padding, dilation), xp_of(x, w, b)
+    (N, H, W, C), F, dtype = x.shape, w.shape[3], np.result_type(x.dtype, w.dtype)
+    b = xp.zeros(F, dtype) if b is None else b
+    x, w, b = (xp.ascontiguousarray(array, dtype=dtype) for array in (x, w, b))
+    y = xp.empty((N, win.OH, win.OW, F), dtype)
+    return win, y, (x, w, b, y, N, H, W, C, F, win, int(relu))
+
+
+def conv2d_backward_input_gpu_1(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`: one thread per pixel and channel."""
+    dx, arguments = _backward_input_arguments(dy, w, x_shape, strides, padding, dilation)
+    _launch_per_element("conv2d_backward_input_1", dx.size, *arguments)
+    return dx
+
+
+def conv2d_backward_input_gpu(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`: tiles in registers."""
+    dx, arguments = _backward_input_arguments(dy, w, x_shape, strides, padding, dilation)
+    _launch_tiles("conv2d_backward_input_2", dx.size // max(dx.shape[3], 1), dx.shape[3], *arguments)
+    return dx
+
+
+def _backward_input_arguments(dy, w, x_shape, strides, padding, dilation):
+    win, xp = _conv2d_window(x_shape, w.shape, strides, padding, dilation), xp_of(dy, w)
+    _check_dy(dy, x_shape, w.shape, win)
+    dtype = np.result_type(dy.dtype, w.dtype)
+    dy, w = (xp.ascontiguousarray(array, dtype=dtype) for array in (dy, w))
+    dx = xp.empty(x_shape, dtype)
+    return dx, (dy, w, dx, *x_shape, w.shape[3], win)
+
+
+def conv2d_backward_weights_gpu_1(dy, x, w_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_weights`: one thread per weight."""
+    dy, x, win = _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation)
+    dw = xp_of(dy).empty(w_shape, dy.dtype)
+    _launch_per_element("conv2d_backward_weights_1", dw.size, dy, x, dw, *x.shape, w_shape[3], win)
+    return dw, _bias_gradient_gpu(dy)
+
+
+def conv2d_backward_weights_gpu(dy, x, w_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_weights`: tiles in registers, the positions in parts."""
+    dy, x, win = _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation)
+    (KH, KW, C, F), size = w_shape, constants("conv2d", dy.dtype)
+    grid = blocks(KH * KW * C, size.TAPS), blocks(F, size.FILTERS)
+    parts = number_of_parts(grid[0] * grid[1], len(x) * win.OH * win.OW)
+    sums = xp_of(dy).empty((parts, *w_shape), dy.dtype)
+    arguments = dy, x, sums, *x.shape, F, win
+    launch("conv2d", "conv2d_backward_weights_2", (*grid, parts), size.THREADS, *arguments)  # (conv2d.3)
+    dw = sums[0] if parts == 1 else sum_of_parts(sums, xp_of(dy).empty(w_shape, dy.dtype))
+    return dw, _bias_gradient_gpu(dy)
+
+
+def _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation):
+    win, xp = _conv2d_window(x.shape, w_shape, strides, padding, dilation), xp_of(dy, x)
+    _check_dy(dy, x.shape, w_shape, win)
+    dtype = np.result_type(dy.dtype, x.dtype)
+    return xp.ascontiguousarray(dy, dtype=dtype), xp.ascontiguousarray(x, dtype=dtype), win
+
+
+def _bias_gradient_gpu(dy):
+    """Sum dy over all positions, (conv2d.4): pieces of rows first, whose number depends on the shape alone."""
+    xp, F, size = xp_of(dy), dy.shape[-1], constants("conv2d", dy.dtype)
+    positions = dy.size // max(F, 1)
+    rows = max(64, blocks(positions, 4 * PIECES))
+    pieces = max(1, blocks(positions, rows))
+    parts, block = xp.empty((pieces, F), dy.dtype), (size.SUM_COLUMNS, size.SUM_ROWS)
+    grid = blocks(F, size.SUM_COLUMNS), pieces
+    launch("conv2d", "conv2d_backward_bias_1", grid, block, dy, parts, positions, F, rows)  # (conv2d.4)
+    return sum_of_parts(parts, xp.empty(F, dy.dtype))
+
+
+def _launch_per_element(kernel: str, elements: int, *arguments) -> None:
+    per_block = constants("conv2d", "float32").THREADS
+    launch("conv2d", kernel, blocks(elements, per_block), per_block, *arguments)
+
+
+def _launch_tiles(kernel: str, rows: int, columns: int, *arguments) -> None:
+    """Launch a kernel of tiles in registers: its narrow twin where there are few columns."""
+    size = constants("conv2d", arguments[0].dtype)
+    narrow = columns <= size.NARROW
+    grid = blocks(rows, size.ROWS), blocks(columns, size.NARROW if narrow else size.WIDE)
+    launch("conv2d", f"{kernel}_narrow" if narrow else kernel, grid, size.THREADS, *arguments)
 
 
 # --- the table --------------------------------------------------------------------------------------------------
@@ -447,6 +587,9 @@ conv2d_forward = Op(
     tiled=conv2d_forward_tiled,
     winograd=conv2d_forward_winograd,
     cpu=conv2d_forward_cpu,
+    gpu_1=conv2d_forward_gpu_1,
+    gpu_2=conv2d_forward_gpu_2,
+    gpu=conv2d_forward_gpu,
 )
 conv2d_backward_input = Op(
     reference=conv2d_backward_input_reference,
@@ -454,6 +597,8 @@ conv2d_backward_input = Op(
     tiled=conv2d_backward_input_tiled,
     winograd=conv2d_backward_input_winograd,
     cpu=conv2d_backward_input_cpu,
+    gpu_1=conv2d_backward_input_gpu_1,
+    gpu=conv2d_backward_input_gpu,
 )
 conv2d_backward_weights = Op(
     reference=conv2d_backward_weights_reference,
@@ -461,6 +606,8 @@ conv2d_backward_weights = Op(
     tiled=conv2d_backward_weights_tiled,
     winograd=conv2d_backward_weights_winograd,
     cpu=conv2d_backward_weights_cpu,
+    gpu_1=conv2d_backward_weights_gpu_1,
+    gpu=conv2d_backward_weights_gpu,
 )
 
 

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from minivid.backend import Op
-from minivid.ops.matmul import matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul_gpu, matmul_loops, matmul_tiled
 
 __all__ = ["dense_backward", "dense_backward_input", "dense_backward_weights", "dense_forward"]
 
@@ -180,22 +180,29 @@ def _backward_weights_with(matmul, dy, x):
     return matmul(x_rows, dy_rows, transpose_a=True), dy_rows.sum(axis=0)  # (dense.3), (dense.4)
 
 
+# --- GPU: the products of kernels/matmul.cu --------------------------------------------------------------
+#
+# The functions above serve there as well, with another product. Bias and its gradient are CuPy's.
+
 # --- the table -------------------------------------------------------------------------------------------
 
 dense_forward = Op(
     reference=dense_forward_reference,
     loops=partial(_forward_with, matmul_loops),
     tiled=partial(_forward_with, matmul_tiled),
+    gpu=partial(_forward_with, matmul_gpu),
 )
 dense_backward_input = Op(
     reference=dense_backward_input_reference,
     loops=partial(_backward_input_with, matmul_loops),
     tiled=partial(_backward_input_with, matmul_tiled),
+    gpu=partial(_backward_input_with, matmul_gpu),
 )
 dense_backward_weights = Op(
     reference=dense_backward_weights_reference,
     loops=partial(_backward_weights_with, matmul_loops),
     tiled=partial(_backward_weights_with, matmul_tiled),
+    gpu=partial(_backward_weights_with, matmul_gpu),
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from minivid import memory
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
 from minivid.jit import compiled
 
 __all__ = ["dropout_backward", "dropout_forward"]
@@ -33,11 +33,11 @@ def _check_upstream(dy, keep) -> None:
 
 
 def _draw(shape, rate, rng) -> np.ndarray:
-    """Draw which elements stay: in NumPy, so that every implementation drops the same ones."""
+    """Draw which elements stay: on the CPU, so that every implementation and device drops the same ones."""
     return rng.random(shape, dtype=np.float32) >= rate  # (dropout.1)
 
 
-# --- reference: the equations ----------------------------------------------------------------------------
+# --- reference: the equations, which serve the GPU too ---------------------------------------------------
 
 
 def dropout_forward_reference(x: np.ndarray, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -72,8 +72,9 @@ def dropout_forward_reference(x: np.ndarray, rate: float, rng: np.random.Generat
     ([0.0, 1.25], 0.8)
     """
     _check_rate(rate)
-    keep = _draw(x.shape, rate, rng)
-    return np.where(keep, x * (1 / (1 - rate)), 0), keep  # (dropout.2)
+    xp = xp_of(x)
+    keep = xp.asarray(_draw(x.shape, rate, rng))
+    return xp.where(keep, x * (1 / (1 - rate)), 0), keep  # (dropout.2)
 
 
 def dropout_backward_reference(dy: np.ndarray, keep: np.ndarray, rate: float) -> np.ndarray:
@@ -105,7 +106,7 @@ def dropout_backward_reference(dy: np.ndarray, keep: np.ndarray, rate: float) ->
     """
     _check_rate(rate)
     _check_upstream(dy, keep)
-    return np.where(keep, dy * (1 / (1 - rate)), 0)  # (dropout.3)
+    return xp_of(dy, keep).where(keep, dy * (1 / (1 - rate)), 0)  # (dropout.3)
 
 
 # --- CPU: one compiled loop serves both passes -------------------------------------------------------------
@@ -141,5 +142,7 @@ def _select(x, keep, scale, y):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-dropout_forward = Op(reference=dropout_forward_reference, loops=dropout_forward_loops)
-dropout_backward = Op(reference=dropout_backward_reference, loops=dropout_backward_loops)
+dropout_forward = Op(reference=dropout_forward_reference, loops=dropout_forward_loops, gpu=dropout_forward_reference)
+dropout_backward = Op(
+    reference=dropout_backward_reference, loops=dropout_backward_loops, gpu=dropout_backward_reference
+)

@@ -92,7 +92,7 @@ def _check_dy(dy, x_shape) -> tuple[int, int, int, int]:
     return N, H, W, C
 
 
-# --- CPU: the sum as compiled loops; the gradient is one line of NumPy -----------------------------------
+# --- CPU: the sum as compiled loops; the gradient is one line, which serves the GPU too ------------------
 
 
 def global_avgpool2d_forward_loops(x):
@@ -123,7 +123,25 @@ def global_avgpool2d_backward_vectorised(dy, x_shape):
     return xp.broadcast_to(dy[:, None, None] / (H * W), x_shape).copy()  # (global_avgpool2d.2)
 
 
+# --- GPU: the array library's own sums --------------------------------------------------------------------
+
+
+def global_avgpool2d_forward_gpu(x):
+    """See `global_avgpool2d_forward`: sums of rows, then their sum, as on the CPU."""
+    _check_images(x.shape)
+    sums = x.sum(axis=2, dtype=np.result_type(x.dtype, 0.5))  # (N, H, C)
+    return sums.sum(axis=1) / (x.shape[1] * x.shape[2])  # (global_avgpool2d.1)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
-global_avgpool2d_forward = Op(reference=global_avgpool2d_forward_reference, loops=global_avgpool2d_forward_loops)
-global_avgpool2d_backward = Op(reference=global_avgpool2d_backward_reference, cpu=global_avgpool2d_backward_vectorised)
+global_avgpool2d_forward = Op(
+    reference=global_avgpool2d_forward_reference,
+    loops=global_avgpool2d_forward_loops,
+    gpu=global_avgpool2d_forward_gpu,
+)
+global_avgpool2d_backward = Op(
+    reference=global_avgpool2d_backward_reference,
+    cpu=global_avgpool2d_backward_vectorised,
+    gpu=global_avgpool2d_backward_vectorised,
+)

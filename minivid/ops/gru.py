@@ -38,21 +38,28 @@ import numpy as np
 from numba import prange
 
 from minivid import simd
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
-from minivid.ops.matmul import matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled
 from minivid.ops.recurrent import (
     add_product,
     add_row,
+    backward_grid,
     check_shapes,
     clear_row,
     contiguous,
     copy_row,
+    counters_of,
+    exchange_of,
+    forward_grid,
     is_small,
     mask_or_all,
     or_zeros,
+    parts_of,
+    per_unit,
     previous,
     shares,
     sizes_of,
@@ -232,7 +239,7 @@ def _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask):
     N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
     check_shapes("gru", bias=(bias, (2, 3 * U)), h0=(h0, (N, U)))
     bias, h0 = or_zeros(bias, (2, 3 * U), like=x), or_zeros(h0, (N, U), like=x)
-    return *contiguous(x, kernel, recurrent_kernel, bias, h0), mask_or_all("gru", mask, N, T)
+    return *contiguous(x, kernel, recurrent_kernel, bias, h0), mask_or_all("gru", mask, N, T, like=x)
 
 
 def gru_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
@@ -284,7 +291,7 @@ def _backward_arrays(dh, x, kernel, recurrent_kernel, h, cache, h0, mask):
     N, T, D, U = sizes_of("gru", 3, x, kernel, recurrent_kernel)
     _check_backward(dh, h, cache, h0, (N, T, U))
     h0 = or_zeros(h0, (N, U), like=h)
-    return *contiguous(dh, x, kernel, recurrent_kernel, h, *cache, h0), mask_or_all("gru", mask, N, T)
+    return *contiguous(dh, x, kernel, recurrent_kernel, h, *cache, h0), mask_or_all("gru", mask, N, T, like=x)
 
 
 def gru_backward_loops(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
@@ -519,6 +526,102 @@ def gru_backward_cpu(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=No
     return run(dh, x, kernel, recurrent_kernel, h, cache, h0, mask)
 
 
+# --- GPU: kernels/gru.cu -------------------------------------------------------------------------------------------
+
+
+def gru_forward_gpu_1(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `gru_forward`. The equations as they stand, one launch per time step."""
+    inputs = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    x, (N, T, D), U, xp = inputs[0], inputs[0].shape, len(recurrent_kernel), xp_of(x)
+    h, gates, g_h = (xp.empty((N, T, slots * U), x.dtype) for slots in (1, 3, 1))
+    for t in range(T):
+        launch("gru", "gru_forward_1", *per_unit("gru", h), *inputs, h, gates, g_h, t, N, T, D, U)
+    return h, GRUCache(gates, g_h)
+
+
+def gru_forward_gpu_2(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `gru_forward`. Matrix products, and one launch for the rest of each time step."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U, xp = x.shape, len(recurrent_kernel), xp_of(x)
+    gates = matmul(x.reshape(N * T, D), kernel).reshape(N, T, 3 * U)  # x W of all steps, which the gates replace
+    h, g_h, h_prev = xp.empty((N, T, U), x.dtype), xp.empty((N, T, U), x.dtype), h0.copy()
+    for t in range(T):
+        product = matmul(h_prev, recurrent_kernel)  # (N, 3U)
+        launch("gru", "gru_forward_2", *per_unit("gru", h), product, bias, mask, h_prev, h, gates, g_h, t, N, T, U)
+    return h, GRUCache(gates, g_h)
+
+
+def gru_forward_gpu(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `gru_forward`. One launch for all time steps if the recurrent weights fit, otherwise version 2."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U, xp = x.shape, len(recurrent_kernel), xp_of(x)
+    grid = forward_grid("gru", N, U, like=x)
+    if grid is None:
+        return gru_forward_gpu_2(x, kernel, recurrent_kernel, bias, h0, mask)
+    gates = matmul(x.reshape(N * T, D), kernel).reshape(N, T, 3 * U)  # x W of all steps, which the gates replace
+    h, g_h = xp.empty((N, T, U), x.dtype), xp.empty((N, T, U), x.dtype)
+    exchange, counters = exchange_of("gru", N, U, like=x), counters_of("gru", grid, like=x)
+    arrays = recurrent_kernel, bias, h0, mask, exchange, counters, h, gates, g_h
+    how = {"shared": grid.shared, "cooperative": True}
+    launch("gru", "gru_forward_3", grid.blocks, grid.threads, *arrays, N, T, U, **how)
+    return h, GRUCache(gates, g_h)
+
+
+def gru_backward_gpu_1(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """See `gru_backward`. The equations of the time steps as they stand, one launch for each."""
+    dh, x, kernel, recurrent_kernel, h, gates, g_h, h0, mask = _backward_arrays(
+        dh, x, kernel, recurrent_kernel, h, cache, h0, mask
+    )
+    (N, T, U), xp = h.shape, xp_of(h)
+    da, dg, dh0 = xp.empty_like(gates), xp.empty_like(gates), xp.zeros_like(h0)
+    for t in range(T - 1, -2, -1):  # t = -1 finishes the gradient of the initial state
+        arrays = dh, recurrent_kernel, gates, g_h, h, h0, mask, da, dg, dh0
+        launch("gru", "gru_backward_1", *per_unit("gru", h), *arrays, t, N, T, U)
+    return *_weight_gradients(da, dg, x, kernel, h, h0), dh0  # (gru.16)
+
+
+def _weight_gradients(da, dg, x, kernel, h, h0):
+    """Return dx, dW, dR and db from da and dg of all steps: large products, which need no order of time."""
+    (N, T, D), U, xp = x.shape, h.shape[2], xp_of(x)
+    da, dg = da.reshape(N * T, 3 * U), dg.reshape(N * T, 3 * U)
+    dx = matmul(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
+    dkernel = matmul(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
+    drecurrent_kernel = matmul(previous(h, h0).reshape(N * T, U), dg, transpose_a=True)  # (gru.14)
+    return dx, dkernel, drecurrent_kernel, xp.stack([da.sum(axis=0), dg.sum(axis=0)])  # (gru.15)
+
+
+def gru_backward_gpu_2(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """See `gru_backward`. A matrix product, and one launch for the rest of each time step."""
+    dh, x, kernel, recurrent_kernel, h, gates, g_h, h0, mask = _backward_arrays(
+        dh, x, kernel, recurrent_kernel, h, cache, h0, mask
+    )
+    (N, T, U), xp = h.shape, xp_of(h)
+    da, dg, dg_t = xp.empty_like(gates), xp.empty_like(gates), xp.empty((N, 3 * U), h.dtype)
+    dh0, product = xp.zeros_like(h0), xp.zeros_like(h0)
+    for t in range(T - 1, -1, -1):
+        arrays = product, dh, gates, g_h, h, h0, mask, da, dg, dg_t, dh0
+        launch("gru", "gru_backward_2", *per_unit("gru", h), *arrays, t, N, T, U)
+        product = matmul(dg_t, recurrent_kernel, transpose_b=True)  # (N, U)
+    return *_weight_gradients(da, dg, x, kernel, h, h0), dh0 + product  # (gru.16)
+
+
+def gru_backward_gpu(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):
+    """See `gru_backward`. One launch for all time steps if the recurrent weights fit, otherwise version 2."""
+    dh, x, kernel, recurrent_kernel, h, gates, g_h, h0, mask = _backward_arrays(
+        dh, x, kernel, recurrent_kernel, h, cache, h0, mask
+    )
+    (N, T, U), xp = h.shape, xp_of(h)
+    grid = backward_grid("gru", N, U, like=h)
+    if grid is None:
+        return gru_backward_gpu_2(dh, x, kernel, recurrent_kernel, h, GRUCache(gates, g_h), h0, mask)
+    da, dg, dh0 = xp.empty_like(gates), xp.empty_like(gates), xp.zeros_like(h0)
+    parts, counters = parts_of("gru", N, U, like=h), counters_of("gru", grid, like=h)
+    arrays = dh, recurrent_kernel, gates, g_h, h, h0, mask, parts, counters, da, dg, dh0
+    how = {"shared": grid.shared, "cooperative": True}
+    launch("gru", "gru_backward_3", grid.blocks, grid.threads, *arrays, N, T, U, **how)
+    return *_weight_gradients(da, dg, x, kernel, h, h0), dh0  # (gru.16)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 gru_forward = Op(
@@ -526,10 +629,16 @@ gru_forward = Op(
     loops=gru_forward_loops,
     tiled=gru_forward_tiled,
     cpu=gru_forward_cpu,
+    gpu_1=gru_forward_gpu_1,
+    gpu_2=gru_forward_gpu_2,
+    gpu=gru_forward_gpu,
 )
 gru_backward = Op(
     reference=gru_backward_reference,
     loops=gru_backward_loops,
     tiled=gru_backward_tiled,
     cpu=gru_backward_cpu,
+    gpu_1=gru_backward_gpu_1,
+    gpu_2=gru_backward_gpu_2,
+    gpu=gru_backward_gpu,
 )

@@ -43,20 +43,27 @@ import numpy as np
 from numba import prange
 
 from minivid import simd
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
-from minivid.ops.matmul import matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled
 from minivid.ops.recurrent import (
     add_product,
+    backward_grid,
     check_shapes,
     contiguous,
+    counters_of,
+    exchange_of,
+    forward_grid,
     input_in_step,
     interleaved,
     is_small,
     mask_or_all,
     or_zeros,
+    parts_of,
+    per_unit,
     previous,
     shares,
     sizes_of,
@@ -253,7 +260,7 @@ def _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask):
     check_shapes("lstm", bias=(bias, (4 * U,)), h0=(h0, (N, U)), c0=(c0, (N, U)))
     bias = or_zeros(bias, (4 * U,), like=x)
     h0, c0 = or_zeros(h0, (N, U), like=x), or_zeros(c0, (N, U), like=x)
-    return *contiguous(x, kernel, recurrent_kernel, bias, h0, c0), mask_or_all("lstm", mask, N, T)
+    return *contiguous(x, kernel, recurrent_kernel, bias, h0, c0), mask_or_all("lstm", mask, N, T, like=x)
 
 
 def lstm_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
@@ -306,7 +313,7 @@ def _backward_arrays(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, m
     h0, c0 = or_zeros(h0, (N, U), like=h), or_zeros(c0, (N, U), like=h)
     dc = or_zeros(dc, (N, 1, U), like=dh)
     arrays = contiguous(dh, dc, x, kernel, recurrent_kernel, h, c, *cache, h0, c0)
-    return *arrays, mask_or_all("lstm", mask, N, T)
+    return *arrays, mask_or_all("lstm", mask, N, T, like=x)
 
 
 def lstm_backward_loops(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
@@ -589,6 +596,109 @@ def lstm_backward_cpu(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None,
     return run(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask)
 
 
+# --- GPU: kernels/lstm.cu ------------------------------------------------------------------------------------------
+
+
+def lstm_forward_gpu_1(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """See `lstm_forward`. The equations as they stand, one launch per time step."""
+    inputs = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask)
+    (N, T, D), U = inputs[0].shape, len(recurrent_kernel)
+    gates, h, c, tanh_c = _forward_outputs(inputs[0], U)
+    for t in range(T):
+        launch("lstm", "lstm_forward_1", *per_unit("lstm", h), *inputs, h, c, gates, tanh_c, t, N, T, D, U)
+    return h, c, LSTMCache(gates, tanh_c)
+
+
+def _forward_outputs(x, U):
+    (N, T, _), xp = x.shape, xp_of(x)
+    return xp.empty((N, T, 4 * U), x.dtype), *(xp.empty((N, T, U), x.dtype) for _ in range(3))
+
+
+def lstm_forward_gpu_2(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """See `lstm_forward`. Matrix products, and one launch for the rest of each time step."""
+    x, kernel, recurrent_kernel, bias, h0, c0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    gates = matmul(x.reshape(N * T, D), kernel).reshape(N, T, 4 * U)  # x W of all steps, which the gates replace
+    _, h, c, tanh_c = _forward_outputs(x, U)
+    h_prev, c_prev = h0.copy(), c0.copy()
+    for t in range(T):
+        product = matmul(h_prev, recurrent_kernel)  # (N, 4U)
+        states = h_prev, c_prev, h, c, gates, tanh_c
+        launch("lstm", "lstm_forward_2", *per_unit("lstm", h), product, bias, mask, *states, t, N, T, U)
+    return h, c, LSTMCache(gates, tanh_c)
+
+
+def lstm_forward_gpu(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
+    """See `lstm_forward`. One launch for all time steps if the recurrent weights fit, otherwise version 2."""
+    x, kernel, recurrent_kernel, bias, h0, c0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    grid = forward_grid("lstm", N, U, like=x)
+    if grid is None:
+        return lstm_forward_gpu_2(x, kernel, recurrent_kernel, bias, h0, c0, mask)
+    gates = matmul(x.reshape(N * T, D), kernel).reshape(N, T, 4 * U)  # x W of all steps, which the gates replace
+    _, h, c, tanh_c = _forward_outputs(x, U)
+    exchange, counters = exchange_of("lstm", N, U, like=x), counters_of("lstm", grid, like=x)
+    arrays = recurrent_kernel, bias, h0, c0, mask, exchange, counters, h, c, gates, tanh_c
+    how = {"shared": grid.shared, "cooperative": True}
+    launch("lstm", "lstm_forward_3", grid.blocks, grid.threads, *arrays, N, T, U, **how)
+    return h, c, LSTMCache(gates, tanh_c)
+
+
+def lstm_backward_gpu_1(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """See `lstm_backward`. The equations of the time steps as they stand, one launch for each."""
+    dh, dc, x, kernel, recurrent_kernel, h, c, gates, tanh_c, h0, c0, mask = _backward_arrays(
+        dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask
+    )
+    (N, T, U), xp = h.shape, xp_of(h)
+    dz, dh0, dc0 = xp.empty_like(gates), xp.zeros_like(h0), xp.zeros_like(c0)
+    for t in range(T - 1, -2, -1):  # t = -1 finishes the gradients of the initial states
+        arrays = dh, dc, recurrent_kernel, gates, tanh_c, c, c0, mask, dz, dh0, dc0
+        launch("lstm", "lstm_backward_1", *per_unit("lstm", h), *arrays, t, N, T, U, dc.shape[1])
+    return *_weight_gradients(dz, x, kernel, h, h0), dh0, dc0  # (lstm.18), (lstm.19)
+
+
+def _weight_gradients(dz, x, kernel, h, h0):
+    """Return dx, dW, dR and db from dz of all steps: large products, which need no order of time."""
+    (N, T, D), U = x.shape, h.shape[2]
+    dz = dz.reshape(N * T, 4 * U)
+    dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
+    dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
+    drecurrent_kernel = matmul(previous(h, h0).reshape(N * T, U), dz, transpose_a=True)  # (lstm.16)
+    return dx, dkernel, drecurrent_kernel, dz.sum(axis=0)  # (lstm.17)
+
+
+def lstm_backward_gpu_2(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """See `lstm_backward`. A matrix product, and one launch for the rest of each time step."""
+    return _backward_gpu_2(*_backward_arrays(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask))
+
+
+def _backward_gpu_2(dh, dc, x, kernel, recurrent_kernel, h, c, gates, tanh_c, h0, c0, mask):
+    (N, T, U), xp = h.shape, xp_of(h)
+    dz, dz_t = xp.empty_like(gates), xp.empty((N, 4 * U), h.dtype)
+    dh0, dc0, product = xp.zeros_like(h0), xp.zeros_like(c0), xp.zeros_like(h0)
+    for t in range(T - 1, -1, -1):
+        arrays = product, dh, dc, gates, tanh_c, c, c0, mask, dz, dz_t, dh0, dc0
+        launch("lstm", "lstm_backward_2", *per_unit("lstm", h), *arrays, t, N, T, U, dc.shape[1])
+        product = matmul(dz_t, recurrent_kernel, transpose_b=True)  # (N, U)
+    return *_weight_gradients(dz, x, kernel, h, h0), dh0 + product, dc0  # (lstm.18), (lstm.19)
+
+
+def lstm_backward_gpu(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):
+    """See `lstm_backward`. One launch for all time steps if the recurrent weights fit, otherwise version 2."""
+    arrays = _backward_arrays(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask)
+    dh, dc, x, kernel, recurrent_kernel, h, c, gates, tanh_c, h0, c0, mask = arrays
+    (N, T, U), xp = h.shape, xp_of(h)
+    grid = backward_grid("lstm", N, U, like=h)
+    if grid is None:
+        return _backward_gpu_2(*arrays)
+    dz, dh0, dc0 = xp.empty_like(gates), xp.zeros_like(h0), xp.zeros_like(c0)
+    parts, counters = parts_of("lstm", N, U, like=h), counters_of("lstm", grid, like=h)
+    arrays = dh, dc, recurrent_kernel, gates, tanh_c, c, c0, mask, parts, counters, dz, dh0, dc0
+    how = {"shared": grid.shared, "cooperative": True}
+    launch("lstm", "lstm_backward_3", grid.blocks, grid.threads, *arrays, N, T, U, dc.shape[1], **how)
+    return *_weight_gradients(dz, x, kernel, h, h0), dh0, dc0  # (lstm.18), (lstm.19)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 lstm_forward = Op(
@@ -596,10 +706,16 @@ lstm_forward = Op(
     loops=lstm_forward_loops,
     tiled=lstm_forward_tiled,
     cpu=lstm_forward_cpu,
+    gpu_1=lstm_forward_gpu_1,
+    gpu_2=lstm_forward_gpu_2,
+    gpu=lstm_forward_gpu,
 )
 lstm_backward = Op(
     reference=lstm_backward_reference,
     loops=lstm_backward_loops,
     tiled=lstm_backward_tiled,
     cpu=lstm_backward_cpu,
+    gpu_1=lstm_backward_gpu_1,
+    gpu_2=lstm_backward_gpu_2,
+    gpu=lstm_backward_gpu,
 )

@@ -11,14 +11,14 @@ docs/ops/mae.md derives the gradient.
 import numpy as np
 from numba import prange
 
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
 from minivid.jit import compiled
 from minivid.ops.rows import check_rows
 
 __all__ = ["mae_backward", "mae_forward"]
 
 
-# --- reference: the equations; the sign is that of the real part ------------------------------------------
+# --- reference: the equations, which serve the GPU too; the sign is that of the real part -----------------
 
 
 def mae_forward_reference(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -46,7 +46,8 @@ def mae_forward_reference(predictions: np.ndarray, targets: np.ndarray) -> np.nd
     """
     check_rows(predictions, targets)
     difference = predictions - targets  # (M, K)
-    return np.where(difference.real < 0, -difference, difference).mean(axis=1)  # (mae.1)
+    xp = xp_of(difference)
+    return xp.where(difference.real < 0, -difference, difference).mean(axis=1)  # (mae.1)
 
 
 def mae_backward_reference(dlosses: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -76,7 +77,8 @@ def mae_backward_reference(dlosses: np.ndarray, predictions: np.ndarray, targets
     array([[-5.,  5.]])
     """
     check_rows(predictions, targets, dlosses)
-    return dlosses[:, None] / predictions.shape[1] * np.sign((predictions - targets).real)  # (mae.2)
+    xp = xp_of(dlosses, predictions, targets)
+    return dlosses[:, None] / predictions.shape[1] * xp.sign((predictions - targets).real)  # (mae.2)
 
 
 # --- CPU: the same loops, compiled ------------------------------------------------------------------------
@@ -119,5 +121,5 @@ def _backward(dlosses, y, t, dy):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-mae_forward = Op(reference=mae_forward_reference, loops=mae_forward_loops)
-mae_backward = Op(reference=mae_backward_reference, loops=mae_backward_loops)
+mae_forward = Op(reference=mae_forward_reference, loops=mae_forward_loops, gpu=mae_forward_reference)
+mae_backward = Op(reference=mae_backward_reference, loops=mae_backward_loops, gpu=mae_backward_reference)

@@ -13,7 +13,8 @@ own loops: one pool of threads, and the same bits for any number of them. docs/o
 import numpy as np
 from numba import prange
 
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import blocks, constants, launch
 from minivid.jit import compiled
 from minivid.memory import empty
 from minivid.ops.tile import gather_product, gather_product_transposed, packed, rows_of
@@ -132,10 +133,75 @@ def _spaced(a, dtype) -> np.ndarray:
     return spaced
 
 
+# --- GPU: kernels/matmul.cu --------------------------------------------------------------------------------------
+
+_ENOUGH = 128  # blocks: about as many as a large GPU has multiprocessors
+_LONG = 512  # terms of a sum that are worth a block of their own
+
+
+def matmul_gpu_1(a, b, transpose_a=False, transpose_b=False):
+    """See `matmul`: one thread per element of y."""
+    return _launched(a, b, transpose_a, transpose_b, "matmul_1", (16, 16))
+
+
+def matmul_gpu_2(a, b, transpose_a=False, transpose_b=False):
+    """See `matmul`: tiles in shared memory."""
+    tile = constants("matmul", "float32").TILE
+    return _launched(a, b, transpose_a, transpose_b, "matmul_2", (tile, tile))
+
+
+def _launched(given_a, given_b, transpose_a, transpose_b, kernel, block):
+    a, b, y, sizes = _matrices(given_a, given_b, transpose_a, transpose_b)
+    M, N, _ = sizes[:3]
+    launch("matmul", kernel, (blocks(N, block[0]), blocks(M, block[1])), block, a, b, y, *sizes)
+    return y
+
+
+def matmul_gpu(a, b, transpose_a=False, transpose_b=False):
+    """See `matmul`: tiles in registers, large ones if there are enough of them; long sums in parts."""
+    a, b, y, sizes = _matrices(a, b, transpose_a, transpose_b)
+    M, N, K = sizes[:3]
+    size = constants("matmul", y.dtype)
+    large = blocks(M, size.LARGE) * blocks(N, size.LARGE) >= _ENOUGH
+    side, kernel = (size.LARGE, "matmul_4") if large else (size.SMALL, "matmul_3")
+    grid = blocks(M, side), blocks(N, side)
+    parts = number_of_parts(grid[0] * grid[1], K)
+    sums = y if parts == 1 else xp_of(y).empty((parts, M, N), y.dtype)
+    launch("matmul", kernel, (*grid, parts), size.THREADS, a, b, sums, *sizes)  # (matmul.1)
+    return y if parts == 1 else sum_of_parts(sums, y)
+
+
+def _matrices(a, b, transpose_a, transpose_b):
+    """Return both matrices as they lie in memory, an empty y, and the sizes and steps that the kernels take."""
+    xp, dtype = xp_of(a, b), np.result_type(a.dtype, b.dtype)
+    (M, K), N = _operands(a, b, transpose_a, transpose_b)[0].shape, b.shape[0 if transpose_b else 1]
+    a, b = (xp.ascontiguousarray(matrix, dtype=dtype) for matrix in (a, b))
+    steps_a = (1, M) if transpose_a else (K, 1)
+    steps_b = (1, K) if transpose_b else (N, 1)
+    return a, b, xp.empty((M, N), dtype), (M, N, K, *steps_a, *steps_b)
+
+
+def number_of_parts(tiles: int, terms: int) -> int:
+    """Return in how many parts to cut a sum of so many terms, of which there are so many tiles."""
+    if tiles == 0 or tiles >= _ENOUGH:
+        return 1
+    return max(1, min(2 * _ENOUGH // tiles, terms // _LONG))
+
+
+def sum_of_parts(parts, y):
+    """Add parts (count, ...) up into y on the GPU, in their order; return y."""
+    per_block = constants("matmul", y.dtype).THREADS
+    launch("matmul", "sum_of_parts", blocks(y.size, per_block), per_block, parts, y, len(parts), y.size)
+    return y
+
+
 # --- the table --------------------------------------------------------------------------------------------------
 
 matmul = Op(
     reference=matmul_reference,
     loops=matmul_loops,
     tiled=matmul_tiled,
+    gpu_1=matmul_gpu_1,
+    gpu_2=matmul_gpu_2,
+    gpu=matmul_gpu,
 )

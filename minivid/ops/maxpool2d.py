@@ -19,7 +19,8 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
 from minivid import memory, simd
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
 from minivid.ops.tile import STREAMED, is_streamed
 from minivid.ops.window import Padding, Window, pair, window_of
@@ -485,11 +486,95 @@ def _gather(dy, offset, at, tap, rows, columns, steps, out, to, direct):
         _write(out, to + c, total, direct)
 
 
+# --- GPU: kernels/maxpool2d.cu ---------------------------------------------------------------------------
+
+
+def maxpool2d_forward_gpu_1(x, pool_size=2, strides=None, padding="valid", dilation=1):
+    """See `maxpool2d_forward`: one thread per output."""
+    return _forward_on_gpu(x, pool_window(x.shape, pool_size, strides, padding, dilation), vectors=False)
+
+
+def maxpool2d_forward_gpu(x, pool_size=2, strides=None, padding="valid", dilation=1):
+    """See `maxpool2d_forward`: a vector of channels per thread, where C is a multiple of a vector."""
+    return _forward_on_gpu(x, pool_window(x.shape, pool_size, strides, padding, dilation), vectors=True)
+
+
+def _forward_on_gpu(x, win: Window, vectors: bool):
+    xp, (N, H, W, C) = xp_of(x), x.shape
+    x = xp.ascontiguousarray(x)
+    y = xp.empty((N, win.OH, win.OW, C), x.dtype)
+    offset = xp.empty(y.shape, _gpu_offset_dtype(win))
+    version, numbers = _version(win, vectors, x, y, offset)
+    _launch(f"maxpool2d_forward_{version}", y.size // numbers, x, y, offset, N, H, W, C, win)
+    return y, offset.astype(_offset_dtype(win), copy=False)
+
+
+def _version(win: Window, vectors: bool, *arrays) -> tuple[str, int]:
+    """Return the version of a kernel that can take these arrays, and how many numbers one of its threads owns."""
+    if _gpu_offset_dtype(win) != np.uint8:
+        return "wide", 1
+    V = constants("maxpool2d", arrays[0].dtype).VECTOR
+    return ("2", V) if vectors and arrays[0].shape[-1] % V == 0 and aligned(*arrays) else ("1", 1)
+
+
+def _launch(kernel: str, threads: int, *arguments) -> None:
+    per_block = constants("maxpool2d", "float32").THREADS
+    launch("maxpool2d", kernel, blocks(threads, per_block), per_block, *arguments)
+
+
+def _gpu_offset_dtype(win: Window) -> np.dtype:
+    """Return the dtype of offsets in the kernels: bytes, or for windows of more than 256 taps 32-bit integers."""
+    return np.dtype(np.uint8 if win.KH * win.KW <= 256 else np.int32)
+
+
+def maxpool2d_backward_gpu_1(dy, offset, x_shape, pool_size=2, strides=None, padding="valid", dilation=1):
+    """See `maxpool2d_backward`: one thread per pixel and channel asks the windows over it."""
+    win = pool_window(x_shape, pool_size, strides, padding, dilation)
+    return _backward_on_gpu(dy, offset, x_shape, win, vectors=False)
+
+
+def maxpool2d_backward_gpu_2(dy, offset, x_shape, pool_size=2, strides=None, padding="valid", dilation=1):
+    """See `maxpool2d_backward`: a vector of channels per thread, where C is a multiple of a vector."""
+    win = pool_window(x_shape, pool_size, strides, padding, dilation)
+    return _backward_on_gpu(dy, offset, x_shape, win, vectors=True)
+
+
+def maxpool2d_backward_gpu(dy, offset, x_shape, pool_size=2, strides=None, padding="valid", dilation=1):
+    """See `maxpool2d_backward`: a step of the window per thread, where the kernel knows this window."""
+    win = pool_window(x_shape, pool_size, strides, padding, dilation)
+    known = (win.KH, win.KW) in ((2, 2), (3, 3)) and (win.SH, win.SW, win.DH, win.DW) == (2, 2, 1, 1)
+    return _backward_on_gpu(dy, offset, x_shape, win, vectors=True, steps=known)
+
+
+def _backward_on_gpu(dy, offset, x_shape, win: Window, vectors: bool, steps: bool = False):
+    _check_output(dy, offset, x_shape, win)
+    xp, (N, H, W, C) = xp_of(dy, offset), x_shape
+    dy, offset = xp.ascontiguousarray(dy), xp.ascontiguousarray(offset, dtype=_gpu_offset_dtype(win))
+    dx = xp.empty(x_shape, dy.dtype)
+    version, numbers = _version(win, vectors, dy, offset, dx)
+    if steps and version == "2":
+        down, across = blocks(H + win.top, win.SH), blocks(W + win.left, win.SW)  # steps of the window over the image
+        threads = N * down * across * C // numbers
+        _launch("maxpool2d_backward_3", threads, dy, offset, dx, N, H, W, C, down, across, win)
+    else:
+        _launch(f"maxpool2d_backward_{version}", dx.size // numbers, dy, offset, dx, N, H, W, C, win)
+    return dx
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 maxpool2d_forward = Op(
-    reference=maxpool2d_forward_reference, loops=maxpool2d_forward_loops, simd=maxpool2d_forward_simd
+    reference=maxpool2d_forward_reference,
+    loops=maxpool2d_forward_loops,
+    simd=maxpool2d_forward_simd,
+    gpu_1=maxpool2d_forward_gpu_1,
+    gpu=maxpool2d_forward_gpu,
 )
 maxpool2d_backward = Op(
-    reference=maxpool2d_backward_reference, loops=maxpool2d_backward_loops, simd=maxpool2d_backward_simd
+    reference=maxpool2d_backward_reference,
+    loops=maxpool2d_backward_loops,
+    simd=maxpool2d_backward_simd,
+    gpu_1=maxpool2d_backward_gpu_1,
+    gpu_2=maxpool2d_backward_gpu_2,
+    gpu=maxpool2d_backward_gpu,
 )

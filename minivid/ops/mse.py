@@ -18,7 +18,7 @@ from minivid.ops.rows import check_rows
 __all__ = ["mse_backward", "mse_forward"]
 
 
-# --- reference: the equations ----------------------------------------------------------------------------
+# --- reference: the equations, which serve the GPU too ---------------------------------------------------
 
 
 def mse_forward_reference(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -119,5 +119,5 @@ def _backward(dlosses, y, t, dy):
 
 # --- the table -------------------------------------------------------------------------------------------
 
-mse_forward = Op(reference=mse_forward_reference, loops=mse_forward_loops)
-mse_backward = Op(reference=mse_backward_reference, loops=mse_backward_loops)
+mse_forward = Op(reference=mse_forward_reference, loops=mse_forward_loops, gpu=mse_forward_reference)
+mse_backward = Op(reference=mse_backward_reference, loops=mse_backward_loops, gpu=mse_backward_reference)

@@ -11,15 +11,17 @@ is the gradient that arrives from above, at the output of step t; δs_t counts a
 docs/ops/recurrent.md derives them.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numba import prange
 
+from minivid.backend import xp_of
+from minivid.cuda import blocks, constants, resident_blocks
 from minivid.jit import compiled
 from minivid.memory import empty
 from minivid.simd import BYTES, REGISTERS, add_outer, entries, load_part, store, tile_load, tile_store, width
-
-_LAYOUT = ["C_CONTIGUOUS", "WRITEABLE"]  # Numba would compile anew for each other layout
 
 
 def sizes_of(op: str, slots: int, x, kernel, recurrent_kernel) -> tuple[int, int, int, int]:
@@ -48,32 +50,38 @@ def check_shapes(op: str, **arrays: tuple) -> None:
             raise ValueError(f"{op} takes {name} of shape {shape}, got {array.shape}")
 
 
-def mask_or_all(op: str, mask, N: int, T: int) -> np.ndarray:
-    """Return the checked mask, or one that keeps every step."""
+def mask_or_all(op: str, mask, N: int, T: int, like=None) -> np.ndarray:
+    """Return the checked mask, or one that keeps every step, on the device of another array."""
     if mask is None:
-        return np.ones((N, T), dtype=bool)
+        return xp_of(like).ones((N, T), dtype=bool)
     if mask.shape != (N, T) or mask.dtype != bool:
         raise ValueError(
             f"{op} takes a mask (N, T) of bool, True at real steps: shape {(N, T)}, "
             f"got shape {mask.shape} of {mask.dtype}"
         )
-    return np.require(mask, requirements=_LAYOUT)
+    return contiguous_as(mask, bool)
 
 
 def or_zeros(array, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-    """Return the array, or zeros of the dtype of another one in place of None."""
-    return np.zeros(shape, dtype=like.dtype) if array is None else array
+    """Return the array, or zeros of the dtype and device of another one in place of None."""
+    return xp_of(like).zeros(shape, dtype=like.dtype) if array is None else array
 
 
 def contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
     """Bring arrays into the one layout and floating-point dtype that the compiled loops take."""
-    dtype = np.result_type(np.float32, *arrays)
-    return [np.require(a, dtype, _LAYOUT) for a in arrays]
+    dtype = np.result_type(np.float32, *(a.dtype for a in arrays))
+    return [contiguous_as(a, dtype) for a in arrays]
+
+
+def contiguous_as(array: np.ndarray, dtype) -> np.ndarray:
+    """Bring an array into C order; NumPy's also writeable, as Numba would compile anew for each other layout."""
+    array = xp_of(array).ascontiguousarray(array, dtype)
+    return array if getattr(array.flags, "writeable", True) else array.copy()  # all of CuPy's are
 
 
 def previous(states: np.ndarray, initial: np.ndarray) -> np.ndarray:
     """Return s_{t−1} for every step t: the states (N, T, U) one step later, the initial one in front."""
-    return np.concatenate([initial[:, None], states[:, :-1]], axis=1)
+    return xp_of(states).concatenate([initial[:, None], states[:, :-1]], axis=1)
 
 
 # --- the recurrent product, on the register tile -------------------------------------------------------------------
@@ -194,3 +202,69 @@ def clear_row(target, into, count):
     """Set ``count`` elements of a flat array to zero."""
     for u in range(count):
         target[into + u] = 0
+
+
+# --- GPU: how the kernels of all recurrent operations are launched, kernels/recurrent.cuh --------------------------
+
+
+def per_unit(stem: str, h: np.ndarray) -> tuple[int, int]:
+    """Return blocks and threads of versions 1 and 2: a thread for each unit of each sequence of h (N, T, U)."""
+    threads = constants(stem, h.dtype).STEP_THREADS
+    return blocks(h.shape[0] * h.shape[2], threads), threads
+
+
+_MOST_TILES = 8  # per group and step; more of them are work enough for the products of version 2
+
+
+class Grid(NamedTuple):
+    """How to launch a persistent kernel."""
+
+    blocks: tuple[int, int]  # slices of units, groups of sequences
+    threads: int
+    shared: int  # bytes
+
+
+def forward_grid(stem: str, N: int, U: int, like: np.ndarray) -> Grid | None:
+    """Return how to run all steps of a forward pass in one launch; None where the recurrent weights have no room.
+
+    That depends on the shapes and on the GPU, and so may the last bits of a result.
+    """
+    size, quads = constants(stem, like.dtype), blocks(U, 4)
+    return _grid(stem, f"{stem}_forward_3", N, U, size.WARPS * (4 * quads + 1) + size.ROWS * quads, like)
+
+
+def backward_grid(stem: str, N: int, U: int, like: np.ndarray) -> Grid | None:
+    """Return how to run all steps of a backward pass in one launch; None as in `forward_grid`."""
+    size, quads = constants(stem, like.dtype), blocks(U, 4)
+    dz = size.COLUMNS * size.ROWS // 4
+    return _grid(stem, f"{stem}_backward_3", N, U, size.COLUMNS * (quads + 1) + size.THREADS + dz, like)
+
+
+def _grid(stem, kernel, N, U, quads, like) -> Grid | None:
+    size, shared = constants(stem, like.dtype), quads * 4 * like.itemsize
+    slices, tiles = blocks(U, size.UNITS), blocks(N, size.ROWS)
+    room = resident_blocks(stem, kernel, size.THREADS, shared, like)
+    if slices == 0 or tiles == 0 or slices > room:
+        return None
+    tiles_of_group = blocks(tiles, room // slices)
+    if tiles_of_group > _MOST_TILES:
+        return None
+    return Grid((slices, blocks(tiles, tiles_of_group)), size.THREADS, shared)
+
+
+def exchange_of(stem: str, N: int, U: int, like: np.ndarray) -> np.ndarray:
+    """Return room for the states that blocks exchange: two halves, whole tiles of sequences, whole quads of units."""
+    rows = constants(stem, like.dtype).ROWS
+    return xp_of(like).empty((2, blocks(N, rows) * rows, 4 * blocks(U, 4)), like.dtype)
+
+
+def parts_of(stem: str, N: int, U: int, like: np.ndarray) -> np.ndarray:
+    """Return room for what slices of units hand back to each other (2, tiles, slices to, slices from, ROWS, UNITS)."""
+    size = constants(stem, like.dtype)
+    slices = blocks(U, size.UNITS)
+    return xp_of(like).empty((2, blocks(N, size.ROWS), slices, slices, size.ROWS, size.UNITS), like.dtype)
+
+
+def counters_of(stem: str, grid: Grid, like: np.ndarray) -> np.ndarray:
+    """Return the counters of the barriers of all groups."""
+    return xp_of(like).zeros(grid.blocks[1] * constants(stem, like.dtype).APART, np.uint32)

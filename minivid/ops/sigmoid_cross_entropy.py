@@ -34,7 +34,7 @@ __all__ = [
 _SMALLEST = 1e-7  # ε: Keras's backend.epsilon()
 
 
-# --- reference: the equations; signs are those of the real part -------------------------------------------
+# --- reference: the equations, which serve the GPU too; signs are those of the real part -------------------
 
 
 def sigmoid_cross_entropy_forward_reference(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,10 +67,11 @@ def sigmoid_cross_entropy_forward_reference(logits: np.ndarray, targets: np.ndar
     (array([8000.]), array([[1., 0.]]))
     """
     check_rows(logits, targets)
+    xp = xp_of(logits, targets)
     negative = logits.real < 0
-    e = np.exp(np.where(negative, logits, -logits))  # (M, K), e^(−|z|), at most 1
-    costs = np.where(negative, 0, logits) - logits * targets + np.log1p(e)  # (M, K)
-    probabilities = np.where(negative, e, 1) / (1 + e)  # (sigmoid_cross_entropy.1)
+    e = xp.exp(xp.where(negative, logits, -logits))  # (M, K), e^(−|z|), at most 1
+    costs = xp.where(negative, 0, logits) - logits * targets + xp.log1p(e)  # (M, K)
+    probabilities = xp.where(negative, e, 1) / (1 + e)  # (sigmoid_cross_entropy.1)
     return costs.mean(axis=1), probabilities  # (sigmoid_cross_entropy.2)
 
 
@@ -153,10 +154,14 @@ def _backward(dlosses, probabilities, targets, dlogits):
 # --- the table -------------------------------------------------------------------------------------------
 
 sigmoid_cross_entropy_forward = Op(
-    reference=sigmoid_cross_entropy_forward_reference, loops=sigmoid_cross_entropy_forward_loops
+    reference=sigmoid_cross_entropy_forward_reference,
+    loops=sigmoid_cross_entropy_forward_loops,
+    gpu=sigmoid_cross_entropy_forward_reference,
 )
 sigmoid_cross_entropy_backward = Op(
-    reference=sigmoid_cross_entropy_backward_reference, loops=sigmoid_cross_entropy_backward_loops
+    reference=sigmoid_cross_entropy_backward_reference,
+    loops=sigmoid_cross_entropy_backward_loops,
+    gpu=sigmoid_cross_entropy_backward_reference,
 )
 
 

@@ -27,20 +27,27 @@ import numpy as np
 from numba import prange
 
 from minivid import simd
-from minivid.backend import Op
+from minivid.backend import Op, xp_of
+from minivid.cuda import launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty, zeros
-from minivid.ops.matmul import matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled
 from minivid.ops.recurrent import (
     add_product,
     add_row,
+    backward_grid,
     check_shapes,
     clear_row,
     contiguous,
     copy_row,
+    counters_of,
+    exchange_of,
+    forward_grid,
     is_small,
     mask_or_all,
     or_zeros,
+    parts_of,
+    per_unit,
     previous,
     shares,
     sizes_of,
@@ -181,7 +188,7 @@ def _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask):
     N, T, D, U = sizes_of("simple_rnn", 1, x, kernel, recurrent_kernel)
     check_shapes("simple_rnn", bias=(bias, (U,)), h0=(h0, (N, U)))
     bias, h0 = or_zeros(bias, (U,), like=x), or_zeros(h0, (N, U), like=x)
-    return *contiguous(x, kernel, recurrent_kernel, bias, h0), mask_or_all("simple_rnn", mask, N, T)
+    return *contiguous(x, kernel, recurrent_kernel, bias, h0), mask_or_all("simple_rnn", mask, N, T, like=x)
 
 
 def simple_rnn_forward_loops(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
@@ -219,7 +226,7 @@ def _backward_arrays(dh, x, kernel, recurrent_kernel, h, h0, mask):
     N, T, D, U = sizes_of("simple_rnn", 1, x, kernel, recurrent_kernel)
     check_shapes("simple_rnn", dh=(dh, (N, T, U)), h=(h, (N, T, U)), h0=(h0, (N, U)))
     h0 = or_zeros(h0, (N, U), like=h)
-    return *contiguous(dh, x, kernel, recurrent_kernel, h, h0), mask_or_all("simple_rnn", mask, N, T)
+    return *contiguous(dh, x, kernel, recurrent_kernel, h, h0), mask_or_all("simple_rnn", mask, N, T, like=x)
 
 
 def simple_rnn_backward_loops(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
@@ -398,6 +405,96 @@ def simple_rnn_backward_cpu(dh, x, kernel, recurrent_kernel, h, h0=None, mask=No
     return run(dh, x, kernel, recurrent_kernel, h, h0, mask)
 
 
+# --- GPU: kernels/simple_rnn.cu ------------------------------------------------------------------------------------
+
+
+def simple_rnn_forward_gpu_1(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `simple_rnn_forward`. The equations as they stand, one launch per time step."""
+    inputs = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    x, (N, T, D), U = inputs[0], inputs[0].shape, len(recurrent_kernel)
+    h = xp_of(x).empty((N, T, U), x.dtype)
+    for t in range(T):
+        launch("simple_rnn", "simple_rnn_forward_1", *per_unit("simple_rnn", h), *inputs, h, t, N, T, D, U)
+    return h
+
+
+def simple_rnn_forward_gpu_2(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `simple_rnn_forward`. Matrix products, and one launch for the rest of each time step."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    h = matmul(x.reshape(N * T, D), kernel).reshape(N, T, U)  # x W of all steps, which the states replace
+    h_prev = h0.copy()
+    for t in range(T):
+        product = matmul(h_prev, recurrent_kernel)
+        launch(
+            "simple_rnn", "simple_rnn_forward_2", *per_unit("simple_rnn", h), product, bias, mask, h_prev, h, t, N, T, U
+        )
+    return h
+
+
+def simple_rnn_forward_gpu(x, kernel, recurrent_kernel, bias=None, h0=None, mask=None):
+    """See `simple_rnn_forward`. One launch for all time steps if the recurrent weights fit, otherwise version 2."""
+    x, kernel, recurrent_kernel, bias, h0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, mask)
+    (N, T, D), U = x.shape, len(recurrent_kernel)
+    grid = forward_grid("simple_rnn", N, U, like=x)
+    if grid is None:
+        return simple_rnn_forward_gpu_2(x, kernel, recurrent_kernel, bias, h0, mask)
+    h = matmul(x.reshape(N * T, D), kernel).reshape(N, T, U)  # x W of all steps, which the states replace
+    exchange, counters = exchange_of("simple_rnn", N, U, like=x), counters_of("simple_rnn", grid, like=x)
+    arrays = recurrent_kernel, bias, h0, mask, exchange, counters, h
+    how = {"shared": grid.shared, "cooperative": True}
+    launch("simple_rnn", "simple_rnn_forward_3", grid.blocks, grid.threads, *arrays, N, T, U, **how)
+    return h
+
+
+def simple_rnn_backward_gpu_1(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
+    """See `simple_rnn_backward`. The equations of the time steps as they stand, one launch for each."""
+    dh, x, kernel, recurrent_kernel, h, h0, mask = _backward_arrays(dh, x, kernel, recurrent_kernel, h, h0, mask)
+    (N, T, U), xp = h.shape, xp_of(h)
+    dz, dh0 = xp.empty_like(h), xp.zeros_like(h0)
+    for t in range(T - 1, -2, -1):  # t = -1 finishes the gradient of the initial state
+        arrays = dh, recurrent_kernel, h, mask, dz, dh0
+        launch("simple_rnn", "simple_rnn_backward_1", *per_unit("simple_rnn", h), *arrays, t, N, T, U)
+    return *_weight_gradients(dz, x, kernel, h, h0), dh0  # (simple_rnn.9)
+
+
+def _weight_gradients(dz, x, kernel, h, h0):
+    """Return dx, dW, dR and db from dz of all steps: large products, which need no order of time."""
+    (N, T, D), U = x.shape, h.shape[2]
+    dz = dz.reshape(N * T, U)
+    dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
+    dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)
+    drecurrent_kernel = matmul(previous(h, h0).reshape(N * T, U), dz, transpose_a=True)  # (simple_rnn.7)
+    return dx, dkernel, drecurrent_kernel, dz.sum(axis=0)  # (simple_rnn.8)
+
+
+def simple_rnn_backward_gpu_2(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
+    """See `simple_rnn_backward`. A matrix product, and one launch for the rest of each time step."""
+    dh, x, kernel, recurrent_kernel, h, h0, mask = _backward_arrays(dh, x, kernel, recurrent_kernel, h, h0, mask)
+    (N, T, U), xp = h.shape, xp_of(h)
+    dz, dz_t, dh0, product = xp.empty_like(h), xp.empty_like(h0), xp.zeros_like(h0), xp.zeros_like(h0)
+    for t in range(T - 1, -1, -1):
+        arrays = product, dh, h, mask, dz, dz_t, dh0
+        launch("simple_rnn", "simple_rnn_backward_2", *per_unit("simple_rnn", h), *arrays, t, N, T, U)
+        product = matmul(dz_t, recurrent_kernel, transpose_b=True)
+    return *_weight_gradients(dz, x, kernel, h, h0), dh0 + product  # (simple_rnn.9)
+
+
+def simple_rnn_backward_gpu(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):
+    """See `simple_rnn_backward`. One launch for all time steps if the recurrent weights fit, otherwise version 2."""
+    dh, x, kernel, recurrent_kernel, h, h0, mask = _backward_arrays(dh, x, kernel, recurrent_kernel, h, h0, mask)
+    (N, T, U), xp = h.shape, xp_of(h)
+    grid = backward_grid("simple_rnn", N, U, like=h)
+    if grid is None:
+        return simple_rnn_backward_gpu_2(dh, x, kernel, recurrent_kernel, h, h0, mask)
+    dz, dh0 = xp.empty_like(h), xp.zeros_like(h0)
+    parts, counters = parts_of("simple_rnn", N, U, like=h), counters_of("simple_rnn", grid, like=h)
+    arrays = dh, recurrent_kernel, h, mask, parts, counters, dz, dh0
+    how = {"shared": grid.shared, "cooperative": True}
+    launch("simple_rnn", "simple_rnn_backward_3", grid.blocks, grid.threads, *arrays, N, T, U, **how)
+    return *_weight_gradients(dz, x, kernel, h, h0), dh0  # (simple_rnn.9)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 simple_rnn_forward = Op(
@@ -405,10 +502,16 @@ simple_rnn_forward = Op(
     loops=simple_rnn_forward_loops,
     tiled=simple_rnn_forward_tiled,
     cpu=simple_rnn_forward_cpu,
+    gpu_1=simple_rnn_forward_gpu_1,
+    gpu_2=simple_rnn_forward_gpu_2,
+    gpu=simple_rnn_forward_gpu,
 )
 simple_rnn_backward = Op(
     reference=simple_rnn_backward_reference,
     loops=simple_rnn_backward_loops,
     tiled=simple_rnn_backward_tiled,
     cpu=simple_rnn_backward_cpu,
+    gpu_1=simple_rnn_backward_gpu_1,
+    gpu_2=simple_rnn_backward_gpu_2,
+    gpu=simple_rnn_backward_gpu,
 )

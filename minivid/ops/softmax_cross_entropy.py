@@ -23,6 +23,7 @@ import numpy as np
 from numba import prange
 
 from minivid.backend import Op, xp_of
+from minivid.cuda import blocks, constants, launch
 from minivid.jit import compiled
 from minivid.ops.rows import check_rows
 
@@ -167,13 +168,67 @@ def _backward(dlosses, probabilities, targets, dlogits):
             dlogits[m, k] = dlosses[m] * (probabilities[m, k] * mass - targets[m, k])  # (softmax_cross_entropy.3)
 
 
+# --- GPU: kernels/softmax_cross_entropy.cu -----------------------------------------------------------------
+
+
+def softmax_cross_entropy_forward_gpu_1(logits, targets):
+    """See `softmax_cross_entropy_forward`: one thread per row."""
+    return _forward_on_gpu(1, logits, targets)
+
+
+def softmax_cross_entropy_forward_gpu(logits, targets):
+    """See `softmax_cross_entropy_forward`: one warp per row."""
+    return _forward_on_gpu(2, logits, targets)
+
+
+def _forward_on_gpu(version, logits, targets):
+    check_rows(logits, targets)
+    xp, dtype = xp_of(logits, targets), np.result_type(logits.dtype, targets.dtype)
+    losses, probabilities = xp.empty(logits.shape[0], dtype), xp.empty(logits.shape, dtype)
+    arrays = (xp.ascontiguousarray(a, dtype=dtype) for a in (logits, targets))
+    _launch("softmax_cross_entropy_forward", version, *arrays, losses, probabilities)
+    return losses, probabilities
+
+
+def softmax_cross_entropy_backward_gpu_1(dlosses, probabilities, targets):
+    """See `softmax_cross_entropy_backward`: one thread per row."""
+    return _backward_on_gpu(1, dlosses, probabilities, targets)
+
+
+def softmax_cross_entropy_backward_gpu(dlosses, probabilities, targets):
+    """See `softmax_cross_entropy_backward`: one warp per row."""
+    return _backward_on_gpu(2, dlosses, probabilities, targets)
+
+
+def _backward_on_gpu(version, dlosses, probabilities, targets):
+    check_rows(probabilities, targets, dlosses)
+    xp = xp_of(dlosses, probabilities, targets)
+    dlogits = xp.empty(probabilities.shape, np.result_type(dlosses.dtype, probabilities.dtype, targets.dtype))
+    arrays = (xp.ascontiguousarray(a, dtype=dlogits.dtype) for a in (dlosses, probabilities, targets))
+    _launch("softmax_cross_entropy_backward", version, *arrays, dlogits)
+    return dlogits
+
+
+def _launch(kernel, version, *arrays):
+    M, K = arrays[-1].shape
+    size = constants("softmax_cross_entropy", arrays[-1].dtype)
+    grid = blocks(M, size.THREADS if version == 1 else size.ROWS)
+    launch("softmax_cross_entropy", f"{kernel}_{version}", grid, size.THREADS, *arrays, M, K)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 softmax_cross_entropy_forward = Op(
-    reference=softmax_cross_entropy_forward_reference, loops=softmax_cross_entropy_forward_loops
+    reference=softmax_cross_entropy_forward_reference,
+    loops=softmax_cross_entropy_forward_loops,
+    gpu_1=softmax_cross_entropy_forward_gpu_1,
+    gpu=softmax_cross_entropy_forward_gpu,
 )
 softmax_cross_entropy_backward = Op(
-    reference=softmax_cross_entropy_backward_reference, loops=softmax_cross_entropy_backward_loops
+    reference=softmax_cross_entropy_backward_reference,
+    loops=softmax_cross_entropy_backward_loops,
+    gpu_1=softmax_cross_entropy_backward_gpu_1,
+    gpu=softmax_cross_entropy_backward_gpu,
 )
 
 

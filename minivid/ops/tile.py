@@ -25,6 +25,8 @@ from minivid.memory import empty
 from minivid.simd import (
     BYTES,
     REGISTERS,
+    add_inner,
+    add_inner_part,
     add_outer,
     entries,
     load,
@@ -37,6 +39,7 @@ from minivid.simd import (
     tile_load_transposed,
     tile_repeat,
     tile_scatter,
+    tile_scatter_totals,
     tile_store,
     tile_stream,
     width,
@@ -48,6 +51,9 @@ STRIP = 192  # positions, more or less, that share a piece of work: their inputs
 TAPS = 576  # taps, at most, of a piece of work of (tile.2)
 MANY = 4  # blocks of columns, from which on the inputs of a strip are copied tile by tile
 STREAMED = 4_000_000  # bytes of outputs from which they go to memory past the caches
+INNER_ROWS = 8 if REGISTERS == 32 else 4  # positions per tile whose vectors run along the taps
+TOTAL, SAVED = 8, 0.5  # vector operations for the total of a vector; when vectors along the taps are worth it
+SERIAL = 20_000  # elements, up to which one thread is done with them before another has woken up
 PARTIAL_SUMS = 1_000_000  # elements that the partial sums of (tile.2) may take together
 
 
@@ -113,6 +119,13 @@ def _strips(grid: Grid, window_rows: int) -> _Strips:
     return _Strips(images, rows, start, size, -(-grid.N // images) * -(-grid.OH // rows))
 
 
+@lru_cache(maxsize=256)
+def _places(images: int, rows: int, columns: int, into: tuple[int, int, int, int]) -> np.ndarray:
+    """Return where the outputs of the positions of a strip begin, from where those of the first do."""
+    places = np.add.outer(np.arange(images) * into[1], np.arange(rows) * into[2])
+    return np.add.outer(places, np.arange(columns) * into[3]).ravel()
+
+
 def _evenly(count: int, most: int) -> int:
     """Return the size of parts, at least 1 and at most ``most``, that cut ``count`` into nearly equal parts."""
     parts = -(-count // max(1, most))
@@ -152,15 +165,58 @@ def gather_product(
         return
     F, strips = w.columns, _strips(grid, window_rows)
     into = into or (0, grid.OH * grid.OW * F, grid.OW * F, F)
-    rows = np.add.outer(np.arange(strips.images) * into[1], np.arange(strips.rows) * into[2])
-    rows = np.add.outer(rows, np.arange(grid.OW) * into[3]).ravel()
-    blocks = -(-F * y.itemsize // (2 * BYTES))
+    rows = _places(strips.images, strips.rows, grid.OW, into)
+    segment, run = _segments(tap)
+    few = _few(w, segment, run)
+    blocks = -(-(F - few.columns) * y.itemsize // (2 * BYTES)) + (few.columns > 0)
     splits = min(blocks, -(-2 * get_num_threads() // strips.count))  # so that there is work for all threads
     scratch = empty((get_num_threads(), strips.size if grid.is_framed else 0), y.dtype)
-    segment, run = _segments(tap)
     sizes = (strips.images, strips.rows, strips.count, splits)
     out = (y.dtype.type(low), is_streamed(y), *into)
-    _products(x.ravel(), grid, sizes, strips.start, segment, run, w.blocks, F, bias, y.ravel(), rows, out, scratch)
+    weights = w.blocks, F, w.padded, few.rows, few.columns
+    _products(x.ravel(), grid, sizes, strips.start, segment, run, weights, bias, y.ravel(), rows, out, scratch)
+
+
+class _Few(NamedTuple):
+    """Columns at the end whose vectors run along the taps: one row each, every run filled up to whole vectors."""
+
+    rows: np.ndarray
+    columns: int
+
+
+def _few(w: "Packed", segment: np.ndarray, run: int) -> _Few:
+    """Return the columns that do not fill a vector, if `few_columns` says so."""
+    V = BYTES // w.blocks.itemsize
+    columns = few_columns(w.columns, len(segment), run, V)
+    first = w.columns - columns
+    begin = first // (2 * V) * 2 * V  # of the block that they are in
+    step, K = min(2 * V, w.padded - begin), len(segment) * run
+    rows = np.zeros((_whole(columns, 3), len(segment), _whole(run, V)), w.blocks.dtype)
+    if columns:
+        block = w.blocks[begin * K : (begin + step) * K].reshape(len(segment), run, step)
+        rows[:columns, :, :run] = block[..., first - begin : first - begin + columns].transpose(2, 0, 1)
+    return _Few(rows.ravel(), columns)
+
+
+def few_columns(columns: int, segments: int, run: int, vector: int) -> int:
+    """Return how many columns at the end, less than a vector, cost less if vectors run along the taps."""
+    few = columns % vector
+    return few if _inner_products(few, segments, run, vector) < SAVED * segments * run * vector else 0
+
+
+def _inner_products(few: int, segments: int, run: int, vector: int) -> int:
+    return _whole(few, 3) * segments * _whole(run, vector) + TOTAL * vector * few
+
+
+def products(columns: int, segments: int, run: int, vector: int) -> int:
+    """Return the multiplications for each position, vectors being whole, of taps in so many runs of neighbours."""
+    few = few_columns(columns, segments, run, vector)
+    return segments * run * _whole(columns - few, vector) + _inner_products(few, segments, run, vector)
+
+
+def _whole(count: int, unit: int) -> int:
+    """Return ``count``, rounded up to a multiple of ``unit``."""
+    return -(-count // unit) * unit
 
 
 def is_streamed(y) -> bool:
@@ -169,10 +225,11 @@ def is_streamed(y) -> bool:
 
 
 @compiled
-def _products(x, grid, sizes, start, segment, run, w, F, b, y, rows, out, scratch):
+def _products(x, grid, sizes, start, segment, run, weights, b, y, rows, out, scratch):
     images, strip_rows, strips, splits = sizes
+    _, F, _, _, few = weights
     V = width(x)
-    blocks, per_image = -(-F // (2 * V)), -(-grid.OH // strip_rows)
+    blocks, per_image = -(-(F - few) // (2 * V)) + (few > 0), -(-grid.OH // strip_rows)
     for work in prange(strips * splits):
         strip, split = work // splits, work % splits
         n, i = strip // per_image * images, strip % per_image * strip_rows
@@ -182,12 +239,17 @@ def _products(x, grid, sizes, start, segment, run, w, F, b, y, rows, out, scratc
         if len(framed):
             _frame(x, grid, n, i, framed)
         first = (n * grid.H + i * grid.SH) * grid.W * grid.C
+        begin = 0 if len(framed) else first  # a literal 0 below would have everything compiled twice
+        # Each tile asks for a part of the next strip's inputs, so that they are in the cache by then.
+        size = M * grid.SH * grid.SW * grid.C
+        pace = size // (blocks * (M // ROWS + 1)) + 1
         for block in range(split * blocks // splits, (split + 1) * blocks // splits):
             f = block * 2 * V
+            ahead = x, first + size + block * (M // ROWS + 1) * pace, pace
             if len(framed):
-                _strip_products(framed, 0, start, M, segment, run, w, b, f, F, out, y, rows, place)
+                _strip_products(framed, begin, start, M, segment, run, weights, b, f, out, y, rows, place, ahead)
             else:
-                _strip_products(x, first, start, M, segment, run, w, b, f, F, out, y, rows, place)
+                _strip_products(x, begin, start, M, segment, run, weights, b, f, out, y, rows, place, ahead)
 
 
 @compiled(parallel=False)
@@ -216,26 +278,32 @@ def _frame(x, grid, n, i, framed):
 
 
 @compiled(parallel=False)
-def _strip_products(x, first, start, M, segment, run, w, b, f, F, out, y, rows, place):
-    if M < ROWS:
+def _strip_products(x, first, start, M, segment, run, weights, b, f, out, y, rows, place, ahead):
+    w, F, padded, few_rows, few = weights
+    if f >= F - few:
+        _strip_inner_products(x, first, start, M, segment, run, few_rows, b, F - few, few, out, y, rows, place)
+    elif M < ROWS:
         for m in range(M):
-            _tile(x, entries(start, m, 1), first, segment, run, w, b, f, F, out, y, entries(rows, m, 1), place)
+            offsets, into = entries(start, m, 1), entries(rows, m, 1)
+            _tile(x, offsets, first, segment, run, w, b, f, F - few, padded, out, y, into, place)
     else:
         for m in range(0, M, ROWS):
             # The last tile begins early enough to be full: what it shares with the one before comes out equal.
             at = min(m, M - ROWS)
-            _tile(x, entries(start, at, ROWS), first, segment, run, w, b, f, F, out, y, entries(rows, at, ROWS), place)
+            offsets, into = entries(start, at, ROWS), entries(rows, at, ROWS)
+            prefetch(ahead[0], ahead[1] + m // ROWS * ahead[2], ahead[2])
+            _tile(x, offsets, first, segment, run, w, b, f, F - few, padded, out, y, into, place)
 
 
 @compiled(parallel=False, forceinline=True)
-def _tile(x, offsets, first, segment, run, w, b, f, F, out, y, rows, place):
+def _tile(x, offsets, first, segment, run, w, b, f, F, padded, out, y, rows, place):
     """Compute as many positions as there are offsets, up to 2 vectors of columns from f on: (tile.1)."""
-    V, R, packed = width(x), len(offsets), f * len(segment) * run
+    V, R, packed, step = width(x), len(offsets), f * len(segment) * run, min(2 * width(x), padded - f)
     if F - f > V:
         wide = _summed(tile_repeat(b, f, R, 2), x, offsets, first, segment, run, w, packed, 2 * V)
         _write(y, rows, place + f, tile_at_least(wide, out[0]), F - f, out[1])
     else:
-        narrow = _summed(tile_repeat(b, f, R, 1), x, offsets, first, segment, run, w, packed, V)
+        narrow = _summed(tile_repeat(b, f, R, 1), x, offsets, first, segment, run, w, packed, step)
         _write(y, rows, place + f, tile_at_least(narrow, out[0]), F - f, out[1])
 
 
@@ -253,6 +321,44 @@ def _summed(sums, x, offsets, first, segment, run, w, packed, step):
         for q in range(first + segment[s], first + segment[s] + run):
             sums = add_outer(sums, x, offsets, q, w, packed)
             packed += step
+    return sums
+
+
+# --- the same for few columns: vectors run along the taps ----------------------------------------------------------
+
+
+@compiled(parallel=False)
+def _strip_inner_products(x, first, start, M, segment, run, w, b, f, columns, out, y, rows, place):
+    step = len(segment) * -(-run // width(x)) * width(x)
+    for c in range(0, columns, 3):
+        for m in range(M if M < INNER_ROWS else 0):
+            offsets, into = entries(start, m, 1), entries(rows, m, 1)
+            _inner_tile(x, offsets, first, segment, run, w, c * step, step, b, f + c, columns - c, out, y, into, place)
+        for m in range(0, M if M >= INNER_ROWS else 0, INNER_ROWS):
+            at = min(m, M - INNER_ROWS)
+            offsets, into = entries(start, at, INNER_ROWS), entries(rows, at, INNER_ROWS)
+            _inner_tile(x, offsets, first, segment, run, w, c * step, step, b, f + c, columns - c, out, y, into, place)
+
+
+@compiled(parallel=False, forceinline=True)
+def _inner_tile(x, offsets, first, segment, run, w, i, step, b, f, left, out, y, rows, place):
+    """Compute as many positions as there are offsets, up to 3 columns from f on: (tile.1)."""
+    sums = _inner(tile_full(x, len(offsets), 3, 0), x, offsets, first, segment, run, w, i, step)
+    tile_scatter_totals(y, rows, place + f, sums, b, f, out[0], left)
+
+
+@compiled(parallel=False, forceinline=True)
+def _inner(sums, x, offsets, first, segment, run, w, i, step):
+    V = width(x)
+    whole = run // V * V
+    for s in range(len(segment)):
+        begin = first + segment[s]
+        for q in range(begin, begin + whole, V):
+            sums = add_inner(sums, x, offsets, q, w, i, step)
+            i += V
+        if whole < run:
+            sums = add_inner_part(sums, x, offsets, begin + whole, w, i, step, run - whole)
+            i += V
     return sums
 
 
@@ -282,24 +388,35 @@ def _whole_vectors(columns: int, dtype) -> int:
     """Return the columns, rounded up to whole vectors."""
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"the register tile takes float32 or float64 arrays, got {dtype}; convert with x.astype")
-    vector = BYTES // dtype.itemsize
-    return -(-columns // vector) * vector
+    return _whole(columns, BYTES // dtype.itemsize)
 
 
 @compiled
 def _pack(w, order, transpose, blocks):
+    columns = w.shape[1] if transpose else w.shape[2]
+    works = len(order) * -(-columns // (2 * width(blocks)))
+    if w.size < SERIAL:
+        for work in range(works):
+            _pack_block(w, order, transpose, work, blocks)
+    else:
+        for work in prange(works):
+            _pack_block(w, order, transpose, work, blocks)
+
+
+@compiled(parallel=False)
+def _pack_block(w, order, transpose, work, blocks):
+    """Pack one matrix's part of one block of columns."""
     K, columns = (w.shape[2], w.shape[1]) if transpose else (w.shape[1], w.shape[2])
     V, all_K, flat = width(blocks), len(order) * K, w.reshape(w.size)
     wide = -(-columns // (2 * V))
-    for work in prange(len(order) * wide):
-        t, f = work // wide, work % wide * 2 * V
-        step = 2 * V if columns - f > V else V
-        into, matrix = f * all_K + t * K * step, order[t] * K * columns
-        for j in range(f, f + step, V):
-            if transpose:
-                _pack_transposed(flat, matrix + j * K, K, columns - j, blocks, into + j - f, step)
-            else:
-                _pack_straight(flat, matrix + j, K, columns, columns - j, blocks, into + j - f, step)
+    t, f = work // wide, work % wide * 2 * V
+    step = 2 * V if columns - f > V else V
+    into, matrix = f * all_K + t * K * step, order[t] * K * columns
+    for j in range(f, f + step, V):
+        if transpose:
+            _pack_transposed(flat, matrix + j * K, K, columns - j, blocks, into + j - f, step)
+        else:
+            _pack_straight(flat, matrix + j, K, columns, columns - j, blocks, into + j - f, step)
 
 
 @compiled(parallel=False)
@@ -380,10 +497,10 @@ def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, p
             M = min(images, grid.N - n) * min(strip_rows, grid.OH - i) * grid.OW
             if len(framed):
                 _frame(x, grid, n, i, framed)
-            first = (n * grid.H + i * grid.SH) * grid.W * grid.C
+            first = 0 if len(framed) else (n * grid.H + i * grid.SH) * grid.W * grid.C
             anew = strip == piece * strips // pieces
             if len(panel) and len(framed):
-                _copy_panels(framed, 0, start, M, tap, k0, k1, panel)
+                _copy_panels(framed, first, start, M, tap, k0, k1, panel)
             elif len(panel):
                 _copy_panels(x, first, start, M, tap, k0, k1, panel)
             for f in range(0, F, 2 * V):
@@ -396,7 +513,7 @@ def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, p
                         panel, at, panel_start, M, panel_tap, k0, k1, dy_block, f, F, steps, z, into, anew
                     )
                 elif len(framed):
-                    _strip_transposed(framed, 0, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
+                    _strip_transposed(framed, first, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
                 else:
                     _strip_transposed(x, first, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
 
@@ -420,12 +537,14 @@ def _copy_block(dy, F, first, M, f, step, block):
 def _copy_panels(x, first, start, M, tap, k0, k1, panels):
     """Copy the inputs at the taps k0..k1, of each position of a strip: a panel (positions, ROWS) for each tile."""
     V = width(x)
+    reach = -(-ROWS // V) * V
     for k in range(k0, k1, ROWS):
         taps, into = entries(tap, k, ROWS), (k - k0) * len(start)
         for m in range(M):
             begin = first + start[m]
-            if _are_neighbours(taps) and begin + taps[0] + V <= len(x):
-                store(panels, into, load(x, begin + taps[0]))  # what it writes beyond the row, the next row replaces
+            if _are_neighbours(taps) and begin + taps[0] + reach <= len(x):
+                for r in range(0, reach, V):  # what it writes beyond the row, the next row replaces
+                    store(panels, into + r, load(x, begin + taps[0] + r))
             else:
                 for r in range(ROWS):
                     panels[into + r] = x[begin + taps[r]]
@@ -473,16 +592,23 @@ def _summed_transposed(sums, x, first, start, M, taps, dy, step):
 
 @compiled
 def _add_partial(partial, z):
+    if partial.size < SERIAL:
+        for k in range(len(z)):
+            _add_row(partial, k, z[k])
+    else:
+        for k in prange(len(z)):
+            _add_row(partial, k, z[k])
+
+
+@compiled(parallel=False)
+def _add_row(partial, k, z):
     """Add the pieces of (tile.2) in order, leaving out the rows and columns that fill tiles up."""
-    K, F = z.shape
-    for k in prange(K):
-        z_row = z[k]
-        for f in range(F):
-            z_row[f] = partial[0, k, f]
-        for piece in range(1, len(partial)):
-            row = partial[piece, k]
-            for f in range(F):
-                z_row[f] += row[f]
+    for f in range(len(z)):
+        z[f] = partial[0, k, f]
+    for piece in range(1, len(partial)):
+        row = partial[piece, k]
+        for f in range(len(z)):
+            z[f] += row[f]
 
 
 def column_sums(dy) -> np.ndarray:
@@ -494,10 +620,18 @@ def column_sums(dy) -> np.ndarray:
 
 @compiled
 def _column_sums(dy, sums):
+    if dy.size < SERIAL:
+        for piece in range(PIECES):
+            _add_rows(dy, piece, sums[piece])
+    else:
+        for piece in prange(PIECES):
+            _add_rows(dy, piece, sums[piece])
+
+
+@compiled(parallel=False)
+def _add_rows(dy, piece, total):
     M = len(dy)
-    for piece in prange(PIECES):
-        sum_row = sums[piece]
-        for m in range(piece * M // PIECES, (piece + 1) * M // PIECES):
-            dy_row = dy[m]
-            for f in range(len(sum_row)):
-                sum_row[f] += dy_row[f]
+    for m in range(piece * M // PIECES, (piece + 1) * M // PIECES):
+        row = dy[m]
+        for f in range(len(total)):
+            total[f] += row[f]

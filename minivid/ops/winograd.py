@@ -24,7 +24,7 @@ from numba import prange
 
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty
-from minivid.ops.tile import is_streamed
+from minivid.ops import tile
 from minivid.ops.window import Window
 from minivid.simd import (
     BYTES,
@@ -97,19 +97,30 @@ def _tiles(N: int, win: Window) -> int:
     return N * -(-win.OH // (SIZE + 1 - win.KH)) * -(-win.OW // (SIZE + 1 - win.KW))
 
 
+@functools.lru_cache(maxsize=256)
 def saves(N: int, win: Window, C: int, F: int, dtype) -> bool:
-    """Whether (winograd.3) or (winograd.4), from C to F channels, takes less time than (conv2d.1) or (conv2d.3).
+    """Whether (winograd.3), from C to F channels, takes less time than (conv2d.1).
 
     All work is counted in multiplications that take as long: for each tile, the products of 36 points, and the
     transforms of its channels and filters; the transform of each weight; and starting it all. Vectors are whole.
     """
-    if not applies(win):
-        return False
     vector = BYTES // np.dtype(dtype).itemsize
-    tiles, products = _tiles(N, win), C * _whole(F, vector)
-    tile = SQUARE * products + PER_CHANNEL * (_whole(C, vector) + _whole(F, vector))
-    direct = N * win.OH * win.OW * win.KH * win.KW * products
-    return MARGIN * (tiles * tile + PER_WEIGHT * products + START) < direct
+    direct = N * win.OH * win.OW * tile.products(F, win.KH, win.KW * C, vector)
+    return applies(win) and MARGIN * _cost(N, win, C, F, vector) < direct
+
+
+@functools.lru_cache(maxsize=256)
+def saves_weights(N: int, win: Window, C: int, F: int, dtype) -> bool:
+    """Whether (winograd.4) takes less time than (conv2d.3), counted as in `saves`."""
+    vector = BYTES // np.dtype(dtype).itemsize
+    direct = N * win.OH * win.OW * win.KH * win.KW * C * _whole(F, vector)
+    return applies(win) and MARGIN * _cost(N, win, C, F, vector) < direct
+
+
+def _cost(N: int, win: Window, C: int, F: int, vector: int) -> int:
+    products = C * _whole(F, vector)
+    per_tile = SQUARE * products + PER_CHANNEL * (_whole(C, vector) + _whole(F, vector))
+    return _tiles(N, win) * per_tile + PER_WEIGHT * products + START
 
 
 # --- forward, and the gradient with respect to the input -------------------------------------------------------------
@@ -135,7 +146,7 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
     v = empty((threads, SQUARE * v_step), dtype)
     m = empty((threads, SQUARE * m_step), dtype)
     u = _transformed_weights(w, dtype)
-    streamed = is_streamed(y)
+    streamed = tile.is_streamed(y)
     patch = empty((threads, SIZE, SIZE, lanes_C), dtype)
     half = empty((threads, 2, SQUARE * vector), dtype)
     _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, streamed, dtype.type(low), y)

@@ -218,7 +218,11 @@ def _augmentation(names: tuple[str, ...]):
 
 
 def train_run(
-    directory: str | os.PathLike, out: str | os.PathLike, settings: Settings, overwrite: bool = False
+    directory: str | os.PathLike,
+    out: str | os.PathLike,
+    settings: Settings,
+    overwrite: bool = False,
+    device: str = "cpu",
 ) -> dict:
     """Train a classifier, measure it on held-out clips, and write everything to a run folder.
 
@@ -231,6 +235,8 @@ def train_run(
     settings : Settings
     overwrite : bool
         Whether an older run there may be replaced.
+    device : {"cpu", "gpu"}
+        Where the model is trained.
 
     Returns
     -------
@@ -252,7 +258,7 @@ def train_run(
     minivid.set_seed(settings.seed)
     clips = open_clips(directory, settings, "training")
     held_out = open_clips(directory, settings, "validation")
-    model = build_classifier(clips.input_shape, clips.num_classes, settings.model, settings.dropout)
+    model = build_classifier(clips.input_shape, clips.num_classes, settings.model, settings.dropout).to(device)
     steps = settings.epochs * len(clips)
     model.compile(Adam(CosineDecay(settings.learning_rate, steps)), "categorical_crossentropy", ["accuracy"])
     out = new_run_folder(out, overwrite)
@@ -262,7 +268,7 @@ def train_run(
     write_json(out / "config.json", {"settings": asdict(settings), "class_names": clips.class_names})
     history = fit(model, clips, held_out, settings.epochs, out)
     plots.learning_curves(history.history, out / "learning_curves.png")
-    figures = measure(model, held_out, out) | _account(settings.seed, clips.skipped + held_out.skipped)
+    figures = measure(model, held_out, out) | _account(settings.seed, clips.skipped + held_out.skipped, device)
     write_json(out / "metrics.json", figures)
     print_figures(figures, held_out.class_names, "held-out clips")
     print(f"\nmodel, figures and pictures: {out}")
@@ -300,7 +306,11 @@ def measure(model: Sequential, clips, out: Path) -> dict:
 
 
 def evaluate_run(
-    run: str | os.PathLike, directory: str | os.PathLike, held_out: bool = False, on_error: str | None = None
+    run: str | os.PathLike,
+    directory: str | os.PathLike,
+    held_out: bool = False,
+    on_error: str | None = None,
+    device: str = "cpu",
 ) -> dict:
     """Measure a trained classifier on a folder of clips; writes to the run's folder ``evaluation``.
 
@@ -314,6 +324,8 @@ def evaluate_run(
         Only the clips that the training held out of this same folder.
     on_error : {"raise", "skip"}, optional
         What an unreadable file does; by default as in training.
+    device : {"cpu", "gpu"}
+        Where the model runs.
 
     Returns
     -------
@@ -331,14 +343,14 @@ def evaluate_run(
     --------
     >>> figures = evaluate_run("runs/first", "other_clips")  # doctest: +SKIP
     """
-    model, settings, class_names = load_run(run)
+    model, settings, class_names = load_run(run, device)
     if on_error is not None:
         settings = replace(settings, on_error=on_error)
     clips = open_clips(directory, settings, "validation" if held_out else None)
     if clips.class_names != class_names:
         raise ValueError(f"{run} knows the classes {class_names}, but {directory} holds {clips.class_names}")
     out = new_run_folder(Path(run) / "evaluation", overwrite=True)
-    figures = measure(model, clips, out) | _account(settings.seed, clips.skipped)
+    figures = measure(model, clips, out) | _account(settings.seed, clips.skipped, device)
     write_json(out / "metrics.json", figures)
     print_figures(figures, class_names, "held-out clips" if held_out else "clips")
     print(f"\nfigures and confusion matrix: {out}")
@@ -346,7 +358,11 @@ def evaluate_run(
 
 
 def predict_run(
-    run: str | os.PathLike, paths: Sequence[str | os.PathLike], top: int = 3, annotate: str | os.PathLike | None = None
+    run: str | os.PathLike,
+    paths: Sequence[str | os.PathLike],
+    top: int = 3,
+    annotate: str | os.PathLike | None = None,
+    device: str = "cpu",
 ) -> bool:
     """Print what a trained classifier sees in clips.
 
@@ -360,6 +376,8 @@ def predict_run(
         How many classes to show per clip.
     annotate : path, optional
         Folder for copies of the clips with the prediction drawn in.
+    device : {"cpu", "gpu"}
+        Where the model runs.
 
     Returns
     -------
@@ -370,7 +388,7 @@ def predict_run(
     --------
     >>> predict_run("runs/first", ["new.mp4"])  # doctest: +SKIP
     """
-    model, settings, class_names = load_run(run)
+    model, settings, class_names = load_run(run, device)
     width = max(len(str(path)) for path in paths)
     unreadable, annotated = 0, set()
     for path in paths:
@@ -401,8 +419,8 @@ def _free_path(folder: Path, stem: str, taken: set[Path]) -> Path:
     return path
 
 
-def load_run(run: str | os.PathLike) -> tuple[Sequential, Settings, list[str]]:
-    """Return the model, settings and class names of a run folder."""
+def load_run(run: str | os.PathLike, device: str = "cpu") -> tuple[Sequential, Settings, list[str]]:
+    """Return the model, on a device, the settings and the class names of a run folder."""
     config = read_json(Path(run) / "config.json")
     known = {field.name for field in fields(Settings)}
     try:
@@ -411,7 +429,7 @@ def load_run(run: str | os.PathLike) -> tuple[Sequential, Settings, list[str]]:
         class_names = list(config["class_names"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{Path(run) / 'config.json'} is damaged: {error}") from None
-    return load_model(Path(run) / "model.safetensors"), settings, class_names
+    return load_model(Path(run) / "model.safetensors").to(device), settings, class_names
 
 
 def print_figures(figures: dict, class_names: list[str], kind: str) -> None:
@@ -431,5 +449,6 @@ def print_confusion(confusion: list[list[int]], class_names: list[str]) -> None:
         print(f"{name:>{width}} |" + "".join(f"{count or '.':>{column}}" for count in row))
 
 
-def _account(seed: int, skipped: list) -> dict:
-    return {"skipped": [[str(path), str(reason)] for path, reason in skipped], "seed": seed} | about_this_machine()
+def _account(seed: int, skipped: list, device: str) -> dict:
+    skipped = [[str(path), str(reason)] for path, reason in skipped]
+    return {"skipped": skipped, "seed": seed, "device": device} | about_this_machine()

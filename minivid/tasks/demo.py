@@ -8,6 +8,7 @@ import numpy as np
 
 import minivid
 from minivid import plots
+from minivid.backend import to_device
 from minivid.layers import LSTM, Dense, Input
 from minivid.models import Sequential
 from minivid.optimizers import Adam, CosineDecay
@@ -72,7 +73,7 @@ class SingleFrames:
         self.clips.on_epoch_end()
 
 
-def run_demo(out: str | Path, seed: int = 0) -> dict:
+def run_demo(out: str | Path, seed: int = 0, device: str = "cpu") -> dict:
     """Run the whole demonstration.
 
     Parameters
@@ -81,6 +82,8 @@ def run_demo(out: str | Path, seed: int = 0) -> dict:
         Folder for the data set, model, figures and pictures; an older demo there is replaced, its data reused.
     seed : int
         Decides initial weights, the split and the order of the clips.
+    device : {"cpu", "gpu"}
+        Where the models are trained.
 
     Returns
     -------
@@ -104,13 +107,13 @@ def run_demo(out: str | Path, seed: int = 0) -> dict:
     print(f"classes: {', '.join(clips.class_names)}")
 
     print("\nCNN + LSTM, on clips")
-    model = build_classifier(clips.input_shape, clips.num_classes, settings.model)
+    model = build_classifier(clips.input_shape, clips.num_classes, settings.model).to(device)
     _compile(model, settings, settings.epochs * len(clips))
     history = fit(model, clips, held_out, settings.epochs, out)
     figures = measure(model, held_out, out)
 
     print("\nthe same CNN, on single frames")
-    single = _single_frame_model(clips)
+    single = _single_frame_model(clips).to(device)
     _compile(single, settings, SINGLE_FRAME_EPOCHS * len(clips))
     single.fit(SingleFrames(clips, seed), epochs=SINGLE_FRAME_EPOCHS)
     single_accuracy = _single_frame_accuracy(single, held_out)
@@ -124,6 +127,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict:
         "seconds": round(time.monotonic() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
         "seed": seed,
+        "device": device,
         "test_loss": figures["loss"],
         "per_class": figures["per_class"],
         "confusion": figures["confusion"],
@@ -162,7 +166,9 @@ def _draw_gates(model: Sequential, clips, path: Path) -> None:
     predicted = clips.class_names[int(model.predict(x)[0].argmax())]
     lstm = next(layer for layer in model.layers if isinstance(layer, LSTM))
     truth = clips.class_names[clips.labels[0]]
-    plots.lstm_gates(lstm.gate_activations[0], x[0], path, title=f"truth: {truth}, predicted: {predicted}")
+    plots.lstm_gates(
+        to_device(lstm.gate_activations[0], "cpu"), x[0], path, title=f"truth: {truth}, predicted: {predicted}"
+    )
 
 
 def _annotate(model: Sequential, clips, settings: Settings, folder: Path) -> None:

@@ -34,6 +34,7 @@ def a_record(with_peer=True):
     ladder = report.ladder_record("conv2d", conv2d(2, 2, 12, 10), conv, times, MACHINE)
     return {
         "date": "2030-01-02",
+        "device": "cpu",
         "versions": {"minivid": "0.1.0"} | ({"PyTorch": "2.0"} if with_peer else {}),
         "machine": MACHINE,
         "instructions": "native",
@@ -43,4 +44,19 @@ def a_record(with_peer=True):
         "groups": groups,
         "ladders": [ladder],
         "memory": report.memory_record(sides, 5, [20, 220], [250.0, 251.5]),
+    }
+
+
+def a_gpu_record():
+    """One group of one case, timed on three sides."""
+    machine = {key: MACHINE[key] for key in ("system", "threads", "flops_per_second", "bytes_per_second")}
+    sides = [(2e-6, "channels last"), (1.5e-6, "channels last, graph"), (0.5e-6, "channels last")]
+    group = Group("conv3x3-forward", "Convolution", 0.7, [conv2d(1, 2, 12, 10)], floor=0)
+    machine = {"gpu": "a GPU"} | machine
+    return a_record() | {
+        "device": "gpu",
+        "machine": machine,
+        "groups": [report.group_record(group, [sides], machine)],
+        "ladders": [],
+        "memory": None,
     }

@@ -6,6 +6,7 @@ import pytest
 
 from minivid.bench import ours, peer
 from minivid.bench.cases import (
+    GPU_LADDERS,
     LADDERS,
     conv2d,
     dense,
@@ -18,6 +19,7 @@ from minivid.bench.cases import (
     training_step,
 )
 
+ON_GPU = [case for group in groups("gpu") for case in group.cases] + list(GPU_LADDERS.values())
 CASES = [case for group in groups() for case in group.cases] + [case for pair in LADDERS.values() for case in pair]
 
 
@@ -87,8 +89,29 @@ def test_the_groups_of_the_targets():
     }
 
 
+def test_the_groups_of_the_gpu():
+    found = {group.key: (len(group.cases), group.target) for group in groups("gpu")}
+    assert found == {
+        "conv3x3-forward": (12, 0.7),
+        "conv3x3-backward": (12, 0.7),
+        "conv-other": (8, 0.7),
+        "maxpool": (8, 1.2),
+        "lstm-forward": (3, 1.5),
+        "lstm-both": (3, 1.0),
+        "dense": (3, 0.7),
+        "step": (1, 1.0),
+    }
+
+
+def test_a_gpu_gets_eight_times_the_batch():
+    for key in ("conv3x3-forward", "conv3x3-backward", "conv-other", "maxpool", "step"):
+        small, large = (next(group for group in groups(device) if group.key == key) for device in ("cpu", "gpu"))
+        for case, larger in zip(small.cases, large.cases, strict=True):
+            assert larger.settings == case.settings | {"N": 8 * case.settings["N"]}
+
+
 def test_names_are_unique_within_a_group():
-    for group in groups():
+    for group in groups() + groups("gpu"):
         names = [case.name for case in group.cases]
         assert len(set(names)) == len(names), group.key
 
@@ -104,7 +127,7 @@ def test_neighbours_follow_the_shape_they_are_next_to():
 
 @pytest.mark.parametrize("side", [ours, peer], ids=["ours", "peer"])
 def test_both_sides_can_prepare_every_case(side):
-    for case in CASES:
+    for case in CASES + ON_GPU:
         assert set(inspect.signature(getattr(side, case.kind)).parameters) == set(case.settings), case
 
 

@@ -2,15 +2,16 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from minivid.bench import pictures, report
-from minivid.bench.cases import Group, maxpool2d
+from minivid.bench.cases import Group, groups, maxpool2d
 from minivid.runs import read_json, write_json
-from tests.bench.records import MACHINE, a_record
+from tests.bench.records import MACHINE, a_gpu_record, a_record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,6 +129,44 @@ def test_markdown_table():
         "| 1×10×10×4, 2×2 | 0.001 | 0.0005 | 0.50 | 2.1 | 10% | memory |\n\n"
         "0.50 times as fast as PyTorch; target 5.0: missed."
     )
+
+
+def test_markdown_table_of_a_gpu():
+    record = a_gpu_record()
+    [row] = record["groups"][0]["rows"]
+    # y 10·10·10 elements of 2·3·3 products: 36 000 operations in 2 µs; PyTorch takes 1.5 µs, and 0.5 µs in TF32
+    assert (row["gflops"], row["ratio"], row["tf32_ratio"]) == (18, 0.75, 0.25)
+    blocks = report.markdown_blocks(record)
+    assert blocks["conv3x3-forward"] == (
+        "| case | minivid ms | PyTorch ms | ratio | TF32 ms | ratio | GFLOP/s | of ceiling | ceiling |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| 1×12×12×2 → 10, 3×3 valid | 0.002 | 0.0015 | 0.75 | 0.0005 | 0.25 | 18 | 15% | memory |\n\n"
+        "0.75 times as fast as PyTorch; target 0.7: met."
+    )
+    assert blocks["machine"].splitlines()[:2] == [
+        "- a GPU, Linux x86_64",
+        "- NVIDIA's own matrix product (cuBLAS, float32) 0.2 TFLOP/s, copy bandwidth 20 GB/s",
+    ]
+    assert "CUDA events" in blocks["method"]
+    assert "TF32 on run in three processes" in blocks["method"]
+    assert "ceiling, which is the copy bandwidth" in blocks["shortfalls"]
+
+
+def test_report_of_a_gpu(capsys):
+    report.print_report(a_gpu_record())
+    assert "a GPU, Linux x86_64" in capsys.readouterr().out
+
+
+def test_the_page_of_the_gpu_has_a_place_for_every_table():
+    """And says that nothing is measured, or holds the figures of its run."""
+    page = ROOT / "docs" / "benchmarks" / "gpu.md"
+    text = page.read_text(encoding="utf-8")
+    marks = dict(re.findall(r"<!-- bench:([\w-]+) -->\n(.*?)<!-- end -->", text, re.DOTALL))
+    assert marks.keys() >= {"machine", "method", "summary", *(group.key for group in groups("gpu"))}
+    if page.with_suffix(".json").is_file():
+        assert report.filled(text, json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))) == text
+    else:
+        assert set(marks.values()) == {"Not yet measured.\n"}
 
 
 def test_page(tmp_path):

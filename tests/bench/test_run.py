@@ -7,11 +7,12 @@ import sys
 import pytest
 
 from minivid.bench import cases, run
-from minivid.bench.cases import Group, conv2d, maxpool2d
+from minivid.bench.cases import LADDERS, Group, conv2d, maxpool2d
 from minivid.bench.machine import cpu_name
 from minivid.bench.run import Worker, interleaved
 from minivid.bench.worker import Side
 from minivid.cli import main
+from minivid.cuda import device
 
 TINY = maxpool2d(1, 4, 8, 2, 2)
 
@@ -29,8 +30,8 @@ def no_torch(tmp_path, monkeypatch):
 def tiny(monkeypatch):
     """Benchmarks of one tiny group, a tiny ladder and no waiting."""
     group = Group("maxpool", "Max-pooling", 5.0, [TINY, maxpool2d(1, 4, 8, 2, 2, backward=True)])
-    monkeypatch.setattr(run, "groups", lambda: [group])
-    monkeypatch.setattr(run, "LADDERS", {"conv2d": (conv2d(2, 2, 6, 3), conv2d(1, 2, 6, 3))})
+    monkeypatch.setattr(run, "groups", lambda device: [group])
+    monkeypatch.setitem(LADDERS, "conv2d", (conv2d(2, 2, 6, 3), conv2d(1, 2, 6, 3)))
     monkeypatch.setattr(run, "BLOCK_SECONDS", 1e-5)
     monkeypatch.setattr(run, "PAUSE_SECONDS", 0)
 
@@ -96,6 +97,8 @@ def test_bench_without_the_peer(tiny, no_torch, tmp_path, capsys):
         (["--ladder", "conv3d"], "no ladder for 'conv3d'; there are: conv2d, maxpool2d, dense, lstm"),
         (["--isa", "sse9"], "no instruction set 'sse9'; there are: native, avx2"),
         (["--threads", "0"], "--threads"),
+        (["--device", "tpu"], "no device 'tpu'; there are: cpu, gpu"),
+        (["--device", "gpu", "--only", "memory"], "no group 'memory'; there are: conv3x3-forward, "),
     ],
 )
 def test_bad_usage(arguments, message, capsys):
@@ -103,6 +106,21 @@ def test_bad_usage(arguments, message, capsys):
     captured = capsys.readouterr()
     assert message in " ".join(captured.err.replace("│", " ").split())
     assert captured.out == ""
+
+
+def test_without_a_gpu_one_sentence_says_what_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(device, "missing", lambda: "no GPU: CuPy does not load; pip install 'minivid[gpu]'")
+    assert main(["bench", "--device", "gpu", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == "error: no GPU: CuPy does not load; pip install 'minivid[gpu]'\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.gpu
+def test_bench_on_a_gpu(tmp_path, capsys):
+    assert main(["bench", "--device", "gpu", "--quick", "--only", "maxpool", "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert record["machine"]["flops_per_second"] > 1e10
+    assert all(row["minivid_ms"] > 0 for row in record["groups"][0]["rows"])
 
 
 def test_page_that_is_missing(tmp_path, capsys):

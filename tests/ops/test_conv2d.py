@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,13 +13,17 @@ from tests.numerics import (
     assert_close,
     assert_not_mutated,
     assert_same_bits,
+    implementations,
+    kernels,
     normal,
+    run,
     without_reference,
 )
 from tests.strategies import seeds, windows
 
 EQUATIONS = {"x": "conv2d.2", "w": "conv2d.3", "b": "conv2d.4"}
-IMPLEMENTATIONS = without_reference(conv2d_forward)
+IMPLEMENTATIONS = implementations(conv2d_forward)
+EVERY = pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 
 
 @st.composite
@@ -39,54 +45,49 @@ def draw_arrays(x_shape, w_shape, options, seed, dtype=np.float64):
 # (1) answers worked by hand
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_hand_worked_forward(name):
     x = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0], [2.0, 0.0, 1.0]]).reshape(1, 3, 3, 1)
     w = np.array([[1.0, 0.0], [2.0, -1.0]]).reshape(2, 2, 1, 1)
-    with minivid.use(name):
-        y = conv2d_forward(x, w, np.array([10.0]))
+    y = run(name, conv2d_forward, x, w, np.array([10.0]))
     # y[0,0] = 10 + 1·1 + 2·0 + 0·2 − 1·1 = 10; y[0,1] = 10 + 2·1 + 0 + 1·2 − 3 = 11;
     # y[1,0] = 10 + 0 + 0 + 2·2 − 0 = 14; y[1,1] = 10 + 1 + 0 + 0·2 − 1 = 10
     np.testing.assert_allclose(y[0, :, :, 0], [[10.0, 11.0], [14.0, 10.0]], rtol=1e-14)  # Winograd's G has thirds
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_hand_worked_backward(name):
     x = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 3, 1)
     w = np.array([3.0, 5.0]).reshape(1, 2, 1, 1)
     dy = np.array([10.0, 100.0]).reshape(1, 1, 2, 1)
-    with minivid.use(name):
-        dx, dw, db = conv2d_backward(dy, x, w)
+    dx, dw, db = run(name, conv2d_backward, dy, x, w)
     # dx = [10·3, 10·5 + 100·3, 100·5]; dw = [1·10 + 2·100, 2·10 + 4·100]; db = 110
     np.testing.assert_array_equal(dx.ravel(), [30.0, 350.0, 500.0])
     np.testing.assert_array_equal(dw.ravel(), [210.0, 420.0])
     np.testing.assert_array_equal(db, [110.0])
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_hand_worked_relu(name):
     x, w = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 3, 1), np.array([3.0, -2.0]).reshape(1, 2, 1, 1)
-    with minivid.use(name):
-        y = conv2d_forward(x, w, np.array([1.5]), relu=True)
+    y = run(name, conv2d_forward, x, w, np.array([1.5]), relu=True)
     # (conv2d.5): 1·3 − 2·2 + 1.5 = 0.5, and 2·3 − 4·2 + 1.5 = −0.5 becomes zero
     np.testing.assert_allclose(y.ravel(), [0.5, 0.0], rtol=1e-14)
 
 
 @given(convolutions(), seeds)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_relu_on_the_way_out_equals_relu_afterwards(name, dtype, case, seed):
     x, w, b, _ = draw_arrays(*case, seed, dtype)
-    with minivid.use(name):
-        y, fused = conv2d_forward(x, w, b, **case[2]), conv2d_forward(x, w, b, **case[2], relu=True)
+    y, fused = (run(name, conv2d_forward, x, w, b, **case[2], relu=relu) for relu in (False, True))
     np.testing.assert_array_equal(fused, np.maximum(y, 0))
     assert fused.dtype == dtype
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_relu_keeps_nan(name):
-    with minivid.use(name):
-        y = conv2d_forward(np.full((1, 7, 7, 2), np.nan), np.ones((3, 3, 2, 2)), relu=True)
+    y = run(name, conv2d_forward, np.full((1, 7, 7, 2), np.nan), np.ones((3, 3, 2, 2)), relu=True)
     assert np.isnan(y).all()
 
 
@@ -101,7 +102,7 @@ def test_same_padding_puts_the_odd_pixel_at_the_bottom_and_right():
 
 
 @given(convolutions(), seeds)
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_gradients(name, case, seed):
     x_shape, w_shape, options = case
     x, w, b, _ = draw_arrays(*case, seed)
@@ -111,8 +112,7 @@ def test_gradients(name, case, seed):
             return conv2d_forward(x, w, b, **options)
 
     def backward(dy, x, w, b):
-        with minivid.use(name):
-            return dict(zip("xwb", conv2d_backward(dy, x, w, **options), strict=True))
+        return dict(zip("xwb", run(name, conv2d_backward, dy, x, w, **options), strict=True))
 
     report = check_gradients(forward, backward, {"x": x, "w": w, "b": b}, equations=EQUATIONS, seed=seed)
     # With large strides some pixels, or some taps in the padding, are never read: their gradient is zero.
@@ -132,9 +132,8 @@ def test_matches_the_reference(name, dtype, case, seed):
         wide = [a.astype(np.float64) for a in (x, w, b, dy)]
         y_expected = conv2d_forward(*wide[:3], **options)
         expected = conv2d_backward(wide[3], *wide[:2], **options)
-    with minivid.use(name):
-        y = assert_not_mutated(conv2d_forward, x, w, b, **options)
-        gradients = assert_not_mutated(conv2d_backward, dy, x, w, **options)
+    y = assert_not_mutated(partial(run, name, conv2d_forward), x, w, b, **options)
+    gradients = assert_not_mutated(partial(run, name, conv2d_backward), dy, x, w, **options)
     assert_close(y, y_expected, terms=int(np.prod(w_shape[:3])) + 1, dtype=dtype)
     for actual, wanted in zip(gradients, expected, strict=True):
         assert_close(actual, wanted, terms=dy.size, dtype=dtype)
@@ -143,15 +142,41 @@ def test_matches_the_reference(name, dtype, case, seed):
 # (5) layouts and (6) algebra
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_takes_arrays_that_are_not_contiguous(name):
     rng = np.random.default_rng(0)
     x, w = normal(rng, 4, 2, 5, 6).transpose(1, 2, 3, 0)[:, ::-1], normal(rng, 5, 4, 3, 2).T
-    with minivid.use(name):
-        y = conv2d_forward(x, w)
-        np.testing.assert_array_equal(y, conv2d_forward(x.copy(), w.copy()))
-        for a, b in zip(conv2d_backward(y[..., ::-1], x, w), conv2d_backward(y[..., ::-1].copy(), x, w), strict=True):
-            np.testing.assert_array_equal(a, b)
+    y = run(name, conv2d_forward, x, w)
+    np.testing.assert_array_equal(y, run(name, conv2d_forward, x.copy(), w.copy()))
+    dy = y[..., ::-1]
+    gradients = (run(name, conv2d_backward, upstream, x, w) for upstream in (dy, dy.copy()))
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# (3) of the CUDA kernels: several blocks in each direction, none of them full
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        ((2, 13, 11, 3), (3, 2, 3, 70), {"padding": "same"}),
+        ((3, 9, 10, 67), (2, 3, 67, 5), {"strides": (2, 1), "padding": ((1, 0), (2, 1))}),
+        ((1, 15, 14, 2), (3, 3, 2, 33), {"strides": 2, "dilation": 2, "padding": 2}),
+        ((5, 16, 16, 4), (1, 1, 4, 6), {}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", kernels(conv2d_forward))
+def test_blocks_of_a_kernel_meet_without_gaps(name, case, dtype):
+    x, w, b, dy = draw_arrays(*case, seed=0, dtype=dtype)
+    with minivid.use("reference"):
+        wide = [a.astype(np.float64) for a in (x, w, b, dy)]
+        expected = [conv2d_forward(*wide[:3], **case[2]), *conv2d_backward(wide[3], *wide[:2], **case[2])]
+    actual = [run(name, conv2d_forward, x, w, b, **case[2]), *run(name, conv2d_backward, dy, x, w, **case[2])]
+    for array, wanted in zip(actual, expected, strict=True):
+        assert_close(array, wanted, terms=dy.size, dtype=dtype)
 
 
 @given(convolutions(), seeds)
@@ -166,7 +191,7 @@ def test_backward_is_the_adjoint_of_forward(case, seed):
 
 
 @pytest.mark.parametrize("options", [{}, {"strides": 2}], ids=str)
-@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", without_reference(conv2d_forward))
 def test_bits_do_not_depend_on_the_number_of_threads(name, options):
     rng = np.random.default_rng(0)
     x, w = normal(rng, 5, 17, 13, 20, dtype=np.float32), normal(rng, 3, 3, 20, 35, dtype=np.float32)

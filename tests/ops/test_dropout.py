@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,10 +8,10 @@ from hypothesis import strategies as st
 import minivid
 from minivid.gradcheck import check_gradients
 from minivid.ops.dropout import dropout_backward, dropout_forward
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, normal, run
 from tests.strategies import seeds
 
-IMPLEMENTATIONS = without_reference(dropout_forward)
+IMPLEMENTATIONS = implementations(dropout_forward)
 shapes = st.lists(st.integers(2, 5), min_size=1, max_size=4).map(tuple)
 rates = st.sampled_from([0.0, 0.1, 0.5, 0.9])
 
@@ -29,9 +31,8 @@ class FixedDraws:
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_hand_worked(name):
-    with minivid.use(name):
-        y, keep = dropout_forward(np.array([1.0, 2.0, 3.0, 4.0]), 0.75, FixedDraws(0.8, 0.1, 0.75, 0.7))
-        dx = dropout_backward(np.array([10.0, 20.0, 30.0, 40.0]), keep, 0.75)
+    y, keep = run(name, dropout_forward, np.array([1.0, 2.0, 3.0, 4.0]), 0.75, FixedDraws(0.8, 0.1, 0.75, 0.7))
+    dx = run(name, dropout_backward, np.array([10.0, 20.0, 30.0, 40.0]), keep, 0.75)
     # kept where the draw is at least 0.75, and multiplied by 1 / 0.25 = 4
     np.testing.assert_array_equal(keep, [True, False, True, False])
     np.testing.assert_array_equal(y, [4.0, 0.0, 12.0, 0.0])
@@ -72,9 +73,8 @@ def test_gradients(name, shape, rate, seed):
             return dropout_forward(x, rate, np.random.default_rng(seed))[0]
 
     def backward(dy, x):
-        with minivid.use(name):
-            _, keep = dropout_forward(x, rate, np.random.default_rng(seed))
-            return {"x": dropout_backward(dy, keep, rate)}
+        _, keep = run(name, dropout_forward, x, rate, np.random.default_rng(seed))
+        return {"x": run(name, dropout_backward, dy, keep, rate)}
 
     report = check_gradients(forward, backward, {"x": x}, equations={"x": "dropout.3"}, seed=seed)
     assert all(block.verdict in ("ok", "all zero") for block in report.blocks), str(report)  # all may be dropped
@@ -93,9 +93,8 @@ def test_matches_the_reference(name, dtype, shape, rate, seed):
         wide = [a.astype(np.float64) for a in (x, dy)]
         y_expected, keep_expected = dropout_forward(wide[0], rate, np.random.default_rng(seed))
         dx_expected = dropout_backward(wide[1], keep_expected, rate)
-    with minivid.use(name):
-        y, keep = assert_not_mutated(lambda x: dropout_forward(x, rate, np.random.default_rng(seed)), x)
-        dx = assert_not_mutated(dropout_backward, dy, keep_expected, rate=rate)
+    y, keep = assert_not_mutated(lambda x: run(name, dropout_forward, x, rate, np.random.default_rng(seed)), x)
+    dx = assert_not_mutated(partial(run, name, dropout_backward), dy, keep_expected, rate=rate)
     np.testing.assert_array_equal(keep, keep_expected)
     assert_close(y, y_expected, dtype=dtype)
     assert_close(dx, dx_expected, dtype=dtype)
@@ -108,18 +107,16 @@ def test_matches_the_reference(name, dtype, shape, rate, seed):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_takes_arrays_that_are_not_contiguous(name, dtype):
     x = normal(np.random.default_rng(0), 4, 5, 6, dtype=dtype).transpose(2, 0, 1)[::2]
-    with minivid.use(name):
-        y, keep = dropout_forward(x, 0.5, np.random.default_rng(0))
-        np.testing.assert_array_equal(y, dropout_forward(x.copy(), 0.5, np.random.default_rng(0))[0])
-        dx = dropout_backward(x, np.asfortranarray(keep), 0.5)
-        np.testing.assert_array_equal(dx, dropout_backward(x.copy(), keep, 0.5))
+    y, keep = run(name, dropout_forward, x, 0.5, np.random.default_rng(0))
+    np.testing.assert_array_equal(y, run(name, dropout_forward, x.copy(), 0.5, np.random.default_rng(0))[0])
+    dx = run(name, dropout_backward, x, np.asfortranarray(keep), 0.5)
+    np.testing.assert_array_equal(dx, run(name, dropout_backward, x.copy(), keep, 0.5))
     assert y.dtype == dx.dtype == dtype
 
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_nan_stays_where_it_is_kept(name):
-    with minivid.use(name):
-        y, _ = dropout_forward(np.array([np.nan, np.nan, np.inf]), 0.5, FixedDraws(0.9, 0.1, 0.1))
+    y, _ = run(name, dropout_forward, np.array([np.nan, np.nan, np.inf]), 0.5, FixedDraws(0.9, 0.1, 0.1))
     np.testing.assert_array_equal(y, [np.nan, 0.0, 0.0])
 
 
@@ -142,9 +139,8 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_errors_say_what_was_given_and_expected(name):
-    with minivid.use(name):
-        for rate in (-0.1, 1.0, 50):
-            with pytest.raises(ValueError, match=rf"0 <= rate < 1 .*rate={rate}"):
-                dropout_forward(np.zeros(3), rate, np.random.default_rng(0))
-        with pytest.raises(ValueError, match=r"dy has shape \(3,\).*\(2,\)"):
-            dropout_backward(np.zeros(3), np.array([True, False]), 0.5)
+    for rate in (-0.1, 1.0, 50):
+        with pytest.raises(ValueError, match=rf"0 <= rate < 1 .*rate={rate}"):
+            run(name, dropout_forward, np.zeros(3), rate, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"dy has shape \(3,\).*\(2,\)"):
+        run(name, dropout_backward, np.zeros(3), np.array([True, False]), 0.5)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numba
 import numpy as np
 import pytest
@@ -7,12 +9,10 @@ from hypothesis import strategies as st
 import minivid
 from minivid.gradcheck import check_gradients
 from minivid.ops.global_avgpool2d import global_avgpool2d_backward, global_avgpool2d_forward
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, normal, run, without_reference
 from tests.strategies import seeds
 
-FORWARDS = without_reference(global_avgpool2d_forward)
-BACKWARDS = without_reference(global_avgpool2d_backward)
-NAMES = sorted({*FORWARDS, *BACKWARDS})
+NAMES = [*without_reference(global_avgpool2d_backward), *implementations(global_avgpool2d_forward)]
 EVERY = pytest.mark.parametrize("name", ["reference", *NAMES])
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(1, 5))
 
@@ -23,9 +23,8 @@ shapes = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.i
 @EVERY
 def test_hand_worked(name):
     x = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [6.0, 80.0]]).reshape(1, 2, 2, 2)
-    with minivid.use(name):
-        y = global_avgpool2d_forward(x)
-        dx = global_avgpool2d_backward(np.array([[8.0, -4.0]]), x.shape)
+    y = run(name, global_avgpool2d_forward, x)
+    dx = run(name, global_avgpool2d_backward, np.array([[8.0, -4.0]]), x.shape)
     np.testing.assert_array_equal(y, [[3.0, 35.0]])  # 12 / 4, 140 / 4
     np.testing.assert_array_equal(dx.reshape(4, 2), [[2.0, -1.0]] * 4)
 
@@ -33,8 +32,7 @@ def test_hand_worked(name):
 @EVERY
 def test_the_mean_of_integers_is_no_integer(name):
     x = np.array([1, 2], dtype=np.uint8).reshape(1, 1, 2, 1)
-    with minivid.use(name):
-        assert global_avgpool2d_forward(x).item() == 1.5
+    assert run(name, global_avgpool2d_forward, x).item() == 1.5
 
 
 # (2) every backward pass against complex steps through the reference
@@ -48,8 +46,7 @@ def test_gradient(name, x_shape, seed):
             return global_avgpool2d_forward(x)
 
     def backward(dy, x):
-        with minivid.use(name):
-            return {"x": global_avgpool2d_backward(dy, x.shape)}
+        return {"x": run(name, global_avgpool2d_backward, dy, x.shape)}
 
     x = normal(np.random.default_rng(seed), *x_shape)
     equations = {"x": "global_avgpool2d.2"}
@@ -68,9 +65,8 @@ def test_matches_the_reference(name, dtype, x_shape, seed):
     with minivid.use("reference"):
         y_expected = global_avgpool2d_forward(x.astype(np.float64))
         dx_expected = global_avgpool2d_backward(dy.astype(np.float64), x_shape)
-    with minivid.use(name):
-        y = assert_not_mutated(global_avgpool2d_forward, x)
-        dx = assert_not_mutated(global_avgpool2d_backward, dy, x_shape=x_shape)
+    y = assert_not_mutated(partial(run, name, global_avgpool2d_forward), x)
+    dx = assert_not_mutated(partial(run, name, global_avgpool2d_backward), dy, x_shape=x_shape)
     assert np.abs(y - y_expected).max() <= 8 * np.finfo(dtype).eps * np.abs(x).max()
     assert y.dtype == dtype
     assert_close(dx, dx_expected, dtype=dtype)
@@ -90,11 +86,10 @@ def test_a_large_image_keeps_its_mean_in_float32():
 def test_takes_arrays_that_are_not_contiguous(name):
     rng = np.random.default_rng(0)
     x, dy = normal(rng, 3, 7, 6, 2).transpose(3, 1, 2, 0)[:, ::-1], normal(rng, 3, 2).T
-    with minivid.use(name):
-        np.testing.assert_array_equal(global_avgpool2d_forward(x), global_avgpool2d_forward(x.copy()))
-        np.testing.assert_array_equal(
-            global_avgpool2d_backward(dy, x.shape), global_avgpool2d_backward(dy.copy(), x.shape)
-        )
+    np.testing.assert_array_equal(run(name, global_avgpool2d_forward, x), run(name, global_avgpool2d_forward, x.copy()))
+    np.testing.assert_array_equal(
+        run(name, global_avgpool2d_backward, dy, x.shape), run(name, global_avgpool2d_backward, dy.copy(), x.shape)
+    )
 
 
 @given(shapes, seeds)
@@ -123,10 +118,9 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 
 @EVERY
 def test_errors_say_what_was_given_and_expected(name):
-    with minivid.use(name):
-        with pytest.raises(ValueError, match=r"takes x \(N, H, W, C\).*got \(4, 4, 3\)"):
-            global_avgpool2d_forward(np.zeros((4, 4, 3)))
-        with pytest.raises(ValueError, match=r"H and W at least 1, got \(2, 0, 4, 3\)"):
-            global_avgpool2d_forward(np.zeros((2, 0, 4, 3)))
-        with pytest.raises(ValueError, match=r"dy has shape \(2, 4\).*\(2, 4, 4, 3\) has \(2, 3\)"):
-            global_avgpool2d_backward(np.zeros((2, 4)), (2, 4, 4, 3))
+    with pytest.raises(ValueError, match=r"takes x \(N, H, W, C\).*got \(4, 4, 3\)"):
+        run(name, global_avgpool2d_forward, np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match=r"H and W at least 1, got \(2, 0, 4, 3\)"):
+        run(name, global_avgpool2d_forward, np.zeros((2, 0, 4, 3)))
+    with pytest.raises(ValueError, match=r"dy has shape \(2, 4\).*\(2, 4, 4, 3\) has \(2, 3\)"):
+        run(name, global_avgpool2d_backward, np.zeros((2, 4)), (2, 4, 4, 3))

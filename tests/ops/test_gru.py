@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numba
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 import minivid
 from minivid.gradcheck import check_gradients
 from minivid.ops.gru import GRUCache, gru_backward, gru_forward
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, normal, run
 from tests.strategies import seeds
 
 EQUATIONS = {
@@ -20,7 +21,7 @@ EQUATIONS = {
     "h0": "gru.16",
 }
 WEIGHTS = ("kernel", "recurrent_kernel", "bias")
-IMPLEMENTATIONS = without_reference(gru_forward)
+IMPLEMENTATIONS = implementations(gru_forward)
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.integers(1, 5))
 
 
@@ -74,9 +75,8 @@ def test_hand_worked(name):
     x, h0 = np.array([[[2.0]]]), np.array([[3.0]])
     kernel, recurrent_kernel = np.array([[1.0, -1.0, 2.0]]), np.array([[-1.0, 1.0, 2.0]])
     bias = np.array([[3.0, 1.0, math.log(2) - 6], [-2.0, -2.0, -2.0]])
-    with minivid.use(name):
-        h, cache = gru_forward(x, kernel, recurrent_kernel, bias, h0)
-        gradients = gru_backward(np.array([[[10.0]]]), x, kernel, recurrent_kernel, h, cache, h0)
+    h, cache = run(name, gru_forward, x, kernel, recurrent_kernel, bias, h0)
+    gradients = run(name, gru_backward, np.array([[[10.0]]]), x, kernel, recurrent_kernel, h, cache, h0)
     np.testing.assert_allclose(cache.gates[0, 0], [0.5, 0.5, 0.6], rtol=1e-14)
     np.testing.assert_allclose(cache.g_h, [[[4.0]]], rtol=1e-14)
     np.testing.assert_allclose(h, [[[1.8]]], rtol=1e-14)  # 3/2 + 0.6/2
@@ -103,8 +103,7 @@ def test_two_steps_written_out_in_scalars(name):
     h1 = z1 * h0 + (1 - z1) * math.tanh(0.3 * x1 + 0.03 + r1 * (-0.7 * h0 + 0.6))
     z2, r2 = sigma(0.1 * x2 + 0.01 - 0.5 * h1 + 0.4), sigma(0.2 * x2 + 0.02 + 0.6 * h1 + 0.5)
     h2 = z2 * h1 + (1 - z2) * math.tanh(0.3 * x2 + 0.03 + r2 * (-0.7 * h1 + 0.6))
-    with minivid.use(name):
-        h, _ = gru_forward(np.array([[[x1], [x2]]]), kernel, recurrent_kernel, bias, np.array([[h0]]))
+    h, _ = run(name, gru_forward, np.array([[[x1], [x2]]]), kernel, recurrent_kernel, bias, np.array([[h0]]))
     np.testing.assert_allclose(h[0, :, 0], [h1, h2], rtol=1e-14)
 
 
@@ -121,8 +120,7 @@ def test_gradients(name, case, seed, masked):
             return gru_forward(**inputs, mask=mask)[0]
 
     def backward(dh, **inputs):
-        with minivid.use(name):
-            return gradients_of(dh, inputs, mask)
+        return run(name, gradients_of, dh, inputs, mask)
 
     parts = dict.fromkeys(WEIGHTS, gates_of(case[-1]))
     report = check_gradients(forward, backward, inputs, equations=EQUATIONS, parts=parts, seed=seed)
@@ -142,14 +140,15 @@ def test_matches_the_reference(name, dtype, case, seed, masked):
     with minivid.use("reference"):
         h, cache = gru_forward(**wide, mask=mask)
         expected = gradients_of(dh.astype(np.float64), wide, mask)
-    with minivid.use(name):
-        h_actual, cache_actual = assert_not_mutated(gru_forward, *inputs.values(), mask)
-        x, kernel, recurrent_kernel, _, h0 = inputs.values()
-        saved = [a.astype(dtype) for a in (h, *cache)]
-        gradients = assert_not_mutated(
-            lambda dh, x, w, r, h, gates, g_h, h0, mask: gru_backward(dh, x, w, r, h, GRUCache(gates, g_h), h0, mask),
-            *(dh, x, kernel, recurrent_kernel, *saved, h0, mask),
-        )
+    h_actual, cache_actual = assert_not_mutated(partial(run, name, gru_forward), *inputs.values(), mask)
+    x, kernel, recurrent_kernel, _, h0 = inputs.values()
+    saved = [a.astype(dtype) for a in (h, *cache)]
+    gradients = assert_not_mutated(
+        lambda dh, x, w, r, h, gates, g_h, h0, mask: run(
+            name, gru_backward, dh, x, w, r, h, GRUCache(gates, g_h), h0, mask
+        ),
+        *(dh, x, kernel, recurrent_kernel, *saved, h0, mask),
+    )
     assert_all_close((h_actual, *cache_actual), (h, *cache), inputs.values(), terms=T * (D + U + 1), dtype=dtype)
     terms = N * T * (D + 3 * U + 1)
     assert_all_close(gradients, expected.values(), [dh], terms=terms, dtype=dtype)
@@ -160,8 +159,7 @@ def test_matches_the_reference(name, dtype, case, seed, masked):
 def test_the_reference_takes_every_cache(name, masked):
     inputs, dh, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=masked)
     x, kernel, recurrent_kernel, _, h0 = inputs.values()
-    with minivid.use(name):
-        h, cache = gru_forward(**inputs, mask=mask)
+    h, cache = run(name, gru_forward, **inputs, mask=mask)
     with minivid.use("reference"):
         gradients = gru_backward(dh, x, kernel, recurrent_kernel, h, cache, h0, mask)
         expected = gradients_of(dh, inputs, mask)
@@ -172,8 +170,7 @@ def test_the_reference_takes_every_cache(name, masked):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_masked_steps_save_zeros(name):
     inputs, _, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=True)
-    with minivid.use(name):
-        cache = gru_forward(**inputs, mask=mask)[-1]
+    cache = run(name, gru_forward, **inputs, mask=mask)[-1]
     assert not mask.all()
     for array in cache:
         np.testing.assert_array_equal(array[~mask], 0)
@@ -185,11 +182,10 @@ def test_nothing_given_means_zero(name):
     inputs, dh, _ = draw_arrays(3, 4, 2, 5, seed=0)
     zeros = {"bias": np.zeros((2, 15)), "h0": np.zeros((3, 5))}
     x, kernel, recurrent_kernel = (inputs[key] for key in ("x", "kernel", "recurrent_kernel"))
-    with minivid.use(name):
-        h, cache = gru_forward(x, kernel, recurrent_kernel)
-        gradients = gru_backward(dh, x, kernel, recurrent_kernel, h, cache)
-        np.testing.assert_array_equal(h, gru_forward(x, kernel, recurrent_kernel, **zeros)[0])
-        expected = gradients_of(dh, inputs | zeros, np.ones((3, 4), dtype=bool))
+    h, cache = run(name, gru_forward, x, kernel, recurrent_kernel)
+    gradients = run(name, gru_backward, dh, x, kernel, recurrent_kernel, h, cache)
+    np.testing.assert_array_equal(h, run(name, gru_forward, x, kernel, recurrent_kernel, **zeros)[0])
+    expected = run(name, gradients_of, dh, inputs | zeros, np.ones((3, 4), dtype=bool))
     for actual, wanted in zip(gradients, expected.values(), strict=True):
         np.testing.assert_array_equal(actual, wanted)
 
@@ -199,23 +195,21 @@ def test_takes_arrays_that_are_not_contiguous(name):
     inputs, dh, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=True)
     strided = {key: np.repeat(a, 2, axis=-1)[..., ::2] for key, a in inputs.items()}
     assert not strided["x"].flags.c_contiguous
-    with minivid.use(name):
-        h = gru_forward(**strided, mask=np.asfortranarray(mask))[0]
-        np.testing.assert_allclose(h, gru_forward(**inputs, mask=mask)[0], rtol=1e-13)
-        expected = gradients_of(dh, inputs, mask)
-        for key, actual in gradients_of(np.asfortranarray(dh), strided, np.asfortranarray(mask)).items():
-            np.testing.assert_allclose(actual, expected[key], rtol=1e-13, atol=1e-13)
+    h = run(name, gru_forward, **strided, mask=np.asfortranarray(mask))[0]
+    np.testing.assert_allclose(h, run(name, gru_forward, **inputs, mask=mask)[0], rtol=1e-13)
+    expected = run(name, gradients_of, dh, inputs, mask)
+    for key, actual in run(name, gradients_of, np.asfortranarray(dh), strided, np.asfortranarray(mask)).items():
+        np.testing.assert_allclose(actual, expected[key], rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_takes_arrays_that_are_read_only(name):
     inputs, dh, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=True)
-    with minivid.use(name):
-        expected = gradients_of(dh, inputs, mask)
-        for array in (*inputs.values(), mask):
-            array.flags.writeable = False
-        for key, actual in gradients_of(dh, inputs, mask).items():
-            np.testing.assert_array_equal(actual, expected[key])
+    expected = run(name, gradients_of, dh, inputs, mask)
+    for array in (*inputs.values(), mask):
+        array.flags.writeable = False
+    for key, actual in run(name, gradients_of, dh, inputs, mask).items():
+        np.testing.assert_array_equal(actual, expected[key])
 
 
 # (6) algebra: a sequence is a chain of steps, and a masked step is no step
@@ -225,20 +219,19 @@ def test_takes_arrays_that_are_read_only(name):
 def test_a_sequence_is_a_chain_of_single_steps(name):
     T = 4
     inputs, dh, _ = draw_arrays(3, T, 2, 5, seed=1)
-    with minivid.use(name):
-        (h, _), whole = gru_forward(**inputs), gradients_of(dh, inputs)
-        steps, state = [], inputs["h0"]
-        for t in range(T):
-            steps.append(inputs | {"x": inputs["x"][:, t : t + 1], "h0": state})
-            state = gru_forward(**steps[-1])[0][:, 0]
-            np.testing.assert_allclose(state, h[:, t], rtol=1e-13)
-        total, carry = dict.fromkeys(WEIGHTS, 0.0), 0.0
-        for t in reversed(range(T)):  # backpropagation through time, one step per call
-            gradients = gradients_of(dh[:, t : t + 1] + carry, steps[t])
-            carry = gradients["h0"][:, None]
-            np.testing.assert_allclose(gradients["x"][:, 0], whole["x"][:, t], rtol=1e-11)
-            for key in WEIGHTS:  # (recurrent.4): the sum over steps
-                total[key] += gradients[key]
+    (h, _), whole = run(name, gru_forward, **inputs), run(name, gradients_of, dh, inputs)
+    steps, state = [], inputs["h0"]
+    for t in range(T):
+        steps.append(inputs | {"x": inputs["x"][:, t : t + 1], "h0": state})
+        state = run(name, gru_forward, **steps[-1])[0][:, 0]
+        np.testing.assert_allclose(state, h[:, t], rtol=1e-13)
+    total, carry = dict.fromkeys(WEIGHTS, 0.0), 0.0
+    for t in reversed(range(T)):  # backpropagation through time, one step per call
+        gradients = run(name, gradients_of, dh[:, t : t + 1] + carry, steps[t])
+        carry = gradients["h0"][:, None]
+        np.testing.assert_allclose(gradients["x"][:, 0], whole["x"][:, t], rtol=1e-11)
+        for key in WEIGHTS:  # (recurrent.4): the sum over steps
+            total[key] += gradients[key]
     np.testing.assert_allclose(carry[:, 0], whole["h0"], rtol=1e-11)
     for key in WEIGHTS:
         np.testing.assert_allclose(total[key], whole[key], rtol=1e-11)
@@ -255,19 +248,18 @@ def test_a_padded_sequence_is_the_shorter_sequence(name, side):
     mask = np.zeros((N, T), dtype=bool)
     mask[real] = True
     short = inputs | {"x": inputs["x"][real]}
-    with minivid.use(name):
-        h, h_short = gru_forward(**inputs, mask=mask)[0], gru_forward(**short)[0]
-        np.testing.assert_allclose(h[real], h_short, rtol=1e-12)
-        kept = h_short[:, -1:] if side == "right" else inputs["h0"][:, None]
-        np.testing.assert_allclose(h[padding], np.repeat(kept, T - length, axis=1), rtol=1e-12)
-        # What arrives at a padded step belongs to the state it kept: the last real one, or h_0.
-        dh_short, late = dh[real].copy(), dh[padding].sum(axis=1)
-        if side == "right":
-            dh_short[:, -1] += late
-        expected = gradients_of(dh_short, short)
-        if side == "left":
-            expected["h0"] = expected["h0"] + late
-        gradients = gradients_of(dh, inputs, mask)
+    h, h_short = run(name, gru_forward, **inputs, mask=mask)[0], run(name, gru_forward, **short)[0]
+    np.testing.assert_allclose(h[real], h_short, rtol=1e-12)
+    kept = h_short[:, -1:] if side == "right" else inputs["h0"][:, None]
+    np.testing.assert_allclose(h[padding], np.repeat(kept, T - length, axis=1), rtol=1e-12)
+    # What arrives at a padded step belongs to the state it kept: the last real one, or h_0.
+    dh_short, late = dh[real].copy(), dh[padding].sum(axis=1)
+    if side == "right":
+        dh_short[:, -1] += late
+    expected = run(name, gradients_of, dh_short, short)
+    if side == "left":
+        expected["h0"] = expected["h0"] + late
+    gradients = run(name, gradients_of, dh, inputs, mask)
     np.testing.assert_array_equal(gradients["x"][padding], 0)
     gradients["x"] = gradients["x"][real]
     for key in EQUATIONS:
@@ -278,8 +270,7 @@ def test_a_padded_sequence_is_the_shorter_sequence(name, side):
 def test_values_under_the_mask_change_nothing(name):
     inputs, dh, mask = draw_arrays(3, 5, 2, 4, seed=5, masked=True)
     changed = inputs | {"x": np.where(mask[..., None], inputs["x"], 1e3)}
-    with minivid.use(name):
-        before, after = gradients_of(dh, inputs, mask), gradients_of(dh, changed, mask)
+    before, after = run(name, gradients_of, dh, inputs, mask), run(name, gradients_of, dh, changed, mask)
     assert not mask.all()
     for key in EQUATIONS:
         np.testing.assert_array_equal(before[key], after[key])
@@ -309,9 +300,8 @@ def test_saturates_without_overflow(name, dtype):
     x = np.array([1e6, -1e6], dtype=dtype).reshape(1, 2, 1)
     kernel, recurrent_kernel = np.array([[1, 0, 0]], dtype=dtype), np.zeros((1, 3), dtype=dtype)
     h0 = np.full((1, 1), 0.5, dtype=dtype)
-    with minivid.use(name):
-        h, cache = gru_forward(x, kernel, recurrent_kernel, h0=h0)
-        dx = gru_backward(np.ones_like(h), x, kernel, recurrent_kernel, h, cache, h0)[0]
+    h, cache = run(name, gru_forward, x, kernel, recurrent_kernel, h0=h0)
+    dx = run(name, gru_backward, np.ones_like(h), x, kernel, recurrent_kernel, h, cache, h0)[0]
     np.testing.assert_array_equal(cache.gates[0], [[1, 0.5, 0], [0, 0.5, 0]])
     np.testing.assert_array_equal(h.ravel(), [0.5, 0])
     np.testing.assert_array_equal(dx.ravel(), [0, 0])
@@ -321,8 +311,7 @@ def test_saturates_without_overflow(name, dtype):
 def test_nan_stays_in_its_sequence_and_travels_forward(name):
     inputs, _, _ = draw_arrays(3, 4, 2, 5, seed=4)
     inputs["x"][1, 2, 0] = np.nan
-    with minivid.use(name):
-        h, _ = gru_forward(**inputs)
+    h, _ = run(name, gru_forward, **inputs)
     assert np.isnan(h[1, 2:]).all()
     assert np.isfinite(h[1, :2]).all()
     assert np.isfinite(h[[0, 2]]).all()
@@ -335,24 +324,23 @@ def test_nan_stays_in_its_sequence_and_travels_forward(name):
 def test_errors_say_what_was_given_and_expected(name):
     x, w, r = np.zeros((2, 3, 4)), np.zeros((4, 15)), np.zeros((5, 15))
     h, cache = gru_forward(x, w, r)
-    with minivid.use(name):
-        with pytest.raises(ValueError, match=r"\(batch, time, features\), got shape \(2, 4\)"):
-            gru_forward(x[:, 0], w, r)
-        with pytest.raises(ValueError, match=r"at least one time step.*\(2, 0, 4\)"):
-            gru_forward(x[:, :0], w, r)
-        with pytest.raises(ValueError, match=r"recurrent_kernel \(U, 3U\), got shape \(5, 20\)"):
-            gru_forward(x, w, np.zeros((5, 20)))
-        with pytest.raises(ValueError, match=r"kernel \(D, 3U\): \(4, 15\) for 4 features.*shape \(3, 15\)"):
-            gru_forward(x, w[:3], r)
-        with pytest.raises(ValueError, match=r"bias of shape \(2, 15\), got \(15,\)"):
-            gru_forward(x, w, r, np.zeros(15))
-        with pytest.raises(ValueError, match=r"h0 of shape \(2, 5\), got \(5,\)"):
-            gru_forward(x, w, r, h0=np.zeros(5))
-        with pytest.raises(ValueError, match=r"mask \(N, T\) of bool.*\(2, 3\), got shape \(3,\) of bool"):
-            gru_forward(x, w, r, mask=np.ones(3, dtype=bool))
-        with pytest.raises(ValueError, match=r"got shape \(2, 3\) of float64"):
-            gru_forward(x, w, r, mask=np.ones((2, 3)))
-        with pytest.raises(ValueError, match=r"dh of shape \(2, 3, 5\), got \(2, 5\)"):
-            gru_backward(h[:, -1], x, w, r, h, cache)
-        with pytest.raises(ValueError, match=r"g_h of shape \(2, 3, 5\), got \(2, 2, 5\)"):
-            gru_backward(h, x, w, r, h, cache._replace(g_h=cache.g_h[:, :2]))
+    with pytest.raises(ValueError, match=r"\(batch, time, features\), got shape \(2, 4\)"):
+        run(name, gru_forward, x[:, 0], w, r)
+    with pytest.raises(ValueError, match=r"at least one time step.*\(2, 0, 4\)"):
+        run(name, gru_forward, x[:, :0], w, r)
+    with pytest.raises(ValueError, match=r"recurrent_kernel \(U, 3U\), got shape \(5, 20\)"):
+        run(name, gru_forward, x, w, np.zeros((5, 20)))
+    with pytest.raises(ValueError, match=r"kernel \(D, 3U\): \(4, 15\) for 4 features.*shape \(3, 15\)"):
+        run(name, gru_forward, x, w[:3], r)
+    with pytest.raises(ValueError, match=r"bias of shape \(2, 15\), got \(15,\)"):
+        run(name, gru_forward, x, w, r, np.zeros(15))
+    with pytest.raises(ValueError, match=r"h0 of shape \(2, 5\), got \(5,\)"):
+        run(name, gru_forward, x, w, r, h0=np.zeros(5))
+    with pytest.raises(ValueError, match=r"mask \(N, T\) of bool.*\(2, 3\), got shape \(3,\) of bool"):
+        run(name, gru_forward, x, w, r, mask=np.ones(3, dtype=bool))
+    with pytest.raises(ValueError, match=r"got shape \(2, 3\) of float64"):
+        run(name, gru_forward, x, w, r, mask=np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"dh of shape \(2, 3, 5\), got \(2, 5\)"):
+        run(name, gru_backward, h[:, -1], x, w, r, h, cache)
+    with pytest.raises(ValueError, match=r"g_h of shape \(2, 3, 5\), got \(2, 2, 5\)"):
+        run(name, gru_backward, h, x, w, r, h, cache._replace(g_h=cache.g_h[:, :2]))

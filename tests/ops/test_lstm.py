@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numba
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 import minivid
 from minivid.gradcheck import check_gradients
 from minivid.ops.lstm import LSTMCache, lstm_backward, lstm_forward
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, normal, run
 from tests.strategies import seeds
 
 EQUATIONS = {
@@ -21,7 +22,7 @@ EQUATIONS = {
     "c0": "lstm.19",
 }
 WEIGHTS = ("kernel", "recurrent_kernel", "bias")
-IMPLEMENTATIONS = without_reference(lstm_forward)
+IMPLEMENTATIONS = implementations(lstm_forward)
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.integers(1, 5))
 
 
@@ -76,11 +77,10 @@ def test_hand_worked(name):
     x, h0, c0 = np.array([[[2.0]]]), np.array([[3.0]]), np.array([[2 * math.log(2) - 0.6]])
     kernel, recurrent_kernel = np.array([[1.0, -1.0, 0.0, 2.0]]), np.array([[0.0, 1.0, -1.0, 1.0]])
     bias = np.array([-2.0, -1.0, 3 + math.log(2), -7.0])
-    with minivid.use(name):
-        h, c, cache = lstm_forward(x, kernel, recurrent_kernel, bias, h0, c0)
-        gradients = lstm_backward(
-            np.array([[[10.0]]]), np.array([[[1.0]]]), x, kernel, recurrent_kernel, h, c, cache, h0, c0
-        )
+    h, c, cache = run(name, lstm_forward, x, kernel, recurrent_kernel, bias, h0, c0)
+    gradients = run(
+        name, lstm_backward, np.array([[[10.0]]]), np.array([[[1.0]]]), x, kernel, recurrent_kernel, h, c, cache, h0, c0
+    )
     np.testing.assert_allclose(cache.gates[0, 0], [0.5, 0.5, 0.6, 0.5], rtol=1e-14)
     np.testing.assert_allclose(cache.tanh_c, [[[0.6]]], rtol=1e-14)
     np.testing.assert_allclose(c, [[[math.log(2)]]], rtol=1e-14)
@@ -115,8 +115,7 @@ def test_two_steps_written_out_in_scalars(name):
     c2 += sigma(0.1 * x2 - 0.5 * h1 + 0.01) * math.tanh(0.3 * x2 - 0.7 * h1 + 0.03)
     h2 = sigma(0.4 * x2 + 0.8 * h1 + 0.04) * math.tanh(c2)
     x = np.array([[[x1], [x2]]])
-    with minivid.use(name):
-        h, c, _ = lstm_forward(x, kernel, recurrent_kernel, bias, np.array([[h0]]), np.array([[c0]]))
+    h, c, _ = run(name, lstm_forward, x, kernel, recurrent_kernel, bias, np.array([[h0]]), np.array([[c0]]))
     np.testing.assert_allclose(h[0, :, 0], [h1, h2], rtol=1e-14)
     np.testing.assert_allclose(c[0, :, 0], [c1, c2], rtol=1e-14)
 
@@ -128,9 +127,8 @@ def test_zero_weights_halve_the_cell_at_every_step(name):
     x, kernel, recurrent_kernel = np.ones((1, 3, 1)), np.zeros((1, 8)), np.zeros((2, 8))
     dc = np.zeros((1, 3, 2))
     dc[:, -1] = 8.0
-    with minivid.use(name):
-        h, c, cache = lstm_forward(x, kernel, recurrent_kernel, c0=c0)
-        dc0 = lstm_backward(0 * dc, dc, x, kernel, recurrent_kernel, h, c, cache, c0=c0)[-1]
+    h, c, cache = run(name, lstm_forward, x, kernel, recurrent_kernel, c0=c0)
+    dc0 = run(name, lstm_backward, 0 * dc, dc, x, kernel, recurrent_kernel, h, c, cache, c0=c0)[-1]
     np.testing.assert_array_equal(c[0], [[4.0, -2.0], [2.0, -1.0], [1.0, -0.5]])
     np.testing.assert_allclose(h[0], np.tanh(c[0]) / 2, rtol=1e-15)
     np.testing.assert_array_equal(cache.gates[0, 0], [0.5] * 4 + [0.0] * 2 + [0.5] * 2)
@@ -152,8 +150,7 @@ def test_gradients(name, case, seed, masked):
         return h, c
 
     def backward(upstream, **inputs):
-        with minivid.use(name):
-            return gradients_of(upstream, inputs, mask)
+        return run(name, gradients_of, upstream, inputs, mask)
 
     parts = dict.fromkeys(WEIGHTS, gates)
     report = check_gradients(forward, backward, inputs, equations=EQUATIONS, parts=parts, seed=seed)
@@ -173,16 +170,15 @@ def test_matches_the_reference(name, dtype, case, seed, masked):
     with minivid.use("reference"):
         h, c, cache = lstm_forward(**wide, mask=mask)
         expected = gradients_of([a.astype(np.float64) for a in upstream], wide, mask)
-    with minivid.use(name):
-        h_actual, c_actual, cache_actual = assert_not_mutated(lstm_forward, *inputs.values(), mask)
-        x, kernel, recurrent_kernel, _, h0, c0 = inputs.values()
-        saved = [a.astype(dtype) for a in (h, c, *cache)]
-        gradients = assert_not_mutated(
-            lambda dh, dc, x, w, r, h, c, gates, tanh_c, h0, c0, mask: lstm_backward(
-                dh, dc, x, w, r, h, c, LSTMCache(gates, tanh_c), h0, c0, mask
-            ),
-            *(*upstream, x, kernel, recurrent_kernel, *saved, h0, c0, mask),
-        )
+    h_actual, c_actual, cache_actual = assert_not_mutated(partial(run, name, lstm_forward), *inputs.values(), mask)
+    x, kernel, recurrent_kernel, _, h0, c0 = inputs.values()
+    saved = [a.astype(dtype) for a in (h, c, *cache)]
+    gradients = assert_not_mutated(
+        lambda dh, dc, x, w, r, h, c, gates, tanh_c, h0, c0, mask: run(
+            name, lstm_backward, dh, dc, x, w, r, h, c, LSTMCache(gates, tanh_c), h0, c0, mask
+        ),
+        *(*upstream, x, kernel, recurrent_kernel, *saved, h0, c0, mask),
+    )
     assert_all_close(
         (h_actual, c_actual, *cache_actual), (h, c, *cache), inputs.values(), terms=T * (D + U + 1), dtype=dtype
     )
@@ -195,8 +191,7 @@ def test_matches_the_reference(name, dtype, case, seed, masked):
 def test_the_reference_takes_every_cache(name, masked):
     inputs, upstream, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=masked)
     x, kernel, recurrent_kernel, _, h0, c0 = inputs.values()
-    with minivid.use(name):
-        states = lstm_forward(**inputs, mask=mask)
+    states = run(name, lstm_forward, **inputs, mask=mask)
     with minivid.use("reference"):
         gradients = lstm_backward(*upstream, x, kernel, recurrent_kernel, *states, h0, c0, mask)
         expected = gradients_of(upstream, inputs, mask)
@@ -207,8 +202,7 @@ def test_the_reference_takes_every_cache(name, masked):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_masked_steps_save_zeros(name):
     inputs, _, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=True)
-    with minivid.use(name):
-        cache = lstm_forward(**inputs, mask=mask)[-1]
+    cache = run(name, lstm_forward, **inputs, mask=mask)[-1]
     assert not mask.all()
     for array in cache:
         np.testing.assert_array_equal(array[~mask], 0)
@@ -220,11 +214,10 @@ def test_nothing_given_means_zero(name):
     inputs, (dh, dc), _ = draw_arrays(3, 4, 2, 5, seed=0)
     zeros = {"bias": np.zeros(20), "h0": np.zeros((3, 5)), "c0": np.zeros((3, 5))}
     x, kernel, recurrent_kernel = (inputs[key] for key in ("x", "kernel", "recurrent_kernel"))
-    with minivid.use(name):
-        h, c, cache = lstm_forward(x, kernel, recurrent_kernel)
-        gradients = lstm_backward(dh, None, x, kernel, recurrent_kernel, h, c, cache)
-        np.testing.assert_array_equal(h, lstm_forward(x, kernel, recurrent_kernel, **zeros)[0])
-        expected = gradients_of((dh, 0 * dc), inputs | zeros, np.ones((3, 4), dtype=bool))
+    h, c, cache = run(name, lstm_forward, x, kernel, recurrent_kernel)
+    gradients = run(name, lstm_backward, dh, None, x, kernel, recurrent_kernel, h, c, cache)
+    np.testing.assert_array_equal(h, run(name, lstm_forward, x, kernel, recurrent_kernel, **zeros)[0])
+    expected = run(name, gradients_of, (dh, 0 * dc), inputs | zeros, np.ones((3, 4), dtype=bool))
     for actual, wanted in zip(gradients, expected.values(), strict=True):
         np.testing.assert_array_equal(actual, wanted)
 
@@ -235,27 +228,25 @@ def test_takes_arrays_that_are_not_contiguous(name):
     strided = {key: np.repeat(a, 2, axis=-1)[..., ::2] for key, a in inputs.items()}
     assert not strided["x"].flags.c_contiguous
     turned = [np.asfortranarray(a) for a in upstream]
-    with minivid.use(name):
-        for actual, wanted in zip(
-            lstm_forward(**strided, mask=np.asfortranarray(mask))[:2],
-            lstm_forward(**inputs, mask=mask)[:2],
-            strict=True,
-        ):
-            np.testing.assert_allclose(actual, wanted, rtol=1e-13)
-        expected = gradients_of(upstream, inputs, mask)
-        for key, actual in gradients_of(turned, strided, np.asfortranarray(mask)).items():
-            np.testing.assert_allclose(actual, expected[key], rtol=1e-12, atol=1e-13)
+    for actual, wanted in zip(
+        run(name, lstm_forward, **strided, mask=np.asfortranarray(mask))[:2],
+        run(name, lstm_forward, **inputs, mask=mask)[:2],
+        strict=True,
+    ):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-13)
+    expected = run(name, gradients_of, upstream, inputs, mask)
+    for key, actual in run(name, gradients_of, turned, strided, np.asfortranarray(mask)).items():
+        np.testing.assert_allclose(actual, expected[key], rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_takes_arrays_that_are_read_only(name):
     inputs, upstream, mask = draw_arrays(3, 4, 2, 5, seed=0, masked=True)
-    with minivid.use(name):
-        expected = gradients_of(upstream, inputs, mask)
-        for array in (*inputs.values(), mask):
-            array.flags.writeable = False
-        for key, actual in gradients_of(upstream, inputs, mask).items():
-            np.testing.assert_array_equal(actual, expected[key])
+    expected = run(name, gradients_of, upstream, inputs, mask)
+    for array in (*inputs.values(), mask):
+        array.flags.writeable = False
+    for key, actual in run(name, gradients_of, upstream, inputs, mask).items():
+        np.testing.assert_array_equal(actual, expected[key])
 
 
 # (6) algebra: a sequence is a chain of cells, and a masked step is no step
@@ -265,23 +256,22 @@ def test_takes_arrays_that_are_read_only(name):
 def test_a_sequence_is_a_chain_of_single_cells(name):
     T = 4
     inputs, (dh, dc), _ = draw_arrays(3, T, 2, 5, seed=1)
-    with minivid.use(name):
-        h, c, _ = lstm_forward(**inputs)
-        whole = gradients_of((dh, dc), inputs)
-        steps, h_t, c_t = [], inputs["h0"], inputs["c0"]
-        for t in range(T):
-            steps.append(inputs | {"x": inputs["x"][:, t : t + 1], "h0": h_t, "c0": c_t})
-            h_t, c_t = (states[:, 0] for states in lstm_forward(**steps[-1])[:2])
-            np.testing.assert_allclose(h_t, h[:, t], rtol=1e-12)
-            np.testing.assert_allclose(c_t, c[:, t], rtol=1e-12)
-        total, dh_next, dc_next = dict.fromkeys(WEIGHTS, 0.0), 0.0, 0.0
-        for t in reversed(range(T)):  # backpropagation through time, one cell per call
-            upstream = dh[:, t : t + 1] + dh_next, dc[:, t : t + 1] + dc_next
-            gradients = gradients_of(upstream, steps[t])
-            dh_next, dc_next = gradients["h0"][:, None], gradients["c0"][:, None]
-            np.testing.assert_allclose(gradients["x"][:, 0], whole["x"][:, t], rtol=1e-11)
-            for key in WEIGHTS:  # (recurrent.4): the sum over steps
-                total[key] += gradients[key]
+    h, c, _ = run(name, lstm_forward, **inputs)
+    whole = run(name, gradients_of, (dh, dc), inputs)
+    steps, h_t, c_t = [], inputs["h0"], inputs["c0"]
+    for t in range(T):
+        steps.append(inputs | {"x": inputs["x"][:, t : t + 1], "h0": h_t, "c0": c_t})
+        h_t, c_t = (states[:, 0] for states in run(name, lstm_forward, **steps[-1])[:2])
+        np.testing.assert_allclose(h_t, h[:, t], rtol=1e-12)
+        np.testing.assert_allclose(c_t, c[:, t], rtol=1e-12)
+    total, dh_next, dc_next = dict.fromkeys(WEIGHTS, 0.0), 0.0, 0.0
+    for t in reversed(range(T)):  # backpropagation through time, one cell per call
+        upstream = dh[:, t : t + 1] + dh_next, dc[:, t : t + 1] + dc_next
+        gradients = run(name, gradients_of, upstream, steps[t])
+        dh_next, dc_next = gradients["h0"][:, None], gradients["c0"][:, None]
+        np.testing.assert_allclose(gradients["x"][:, 0], whole["x"][:, t], rtol=1e-11)
+        for key in WEIGHTS:  # (recurrent.4): the sum over steps
+            total[key] += gradients[key]
     np.testing.assert_allclose(dh_next[:, 0], whole["h0"], rtol=1e-11)
     np.testing.assert_allclose(dc_next[:, 0], whole["c0"], rtol=1e-11)
     for key in WEIGHTS:
@@ -299,22 +289,21 @@ def test_a_padded_sequence_is_the_shorter_sequence(name, side):
     mask = np.zeros((N, T), dtype=bool)
     mask[real] = True
     short = inputs | {"x": inputs["x"][real]}
-    with minivid.use(name):
-        states, states_short = lstm_forward(**inputs, mask=mask)[:2], lstm_forward(**short)[:2]
-        for state, state_short, initial in zip(states, states_short, ("h0", "c0"), strict=True):
-            np.testing.assert_allclose(state[real], state_short, rtol=1e-12)
-            kept = state_short[:, -1:] if side == "right" else inputs[initial][:, None]
-            np.testing.assert_allclose(state[padding], np.repeat(kept, T - length, axis=1), rtol=1e-12)
-        # What arrives at a padded step belongs to the state it kept: the last real one, or the initial one.
-        upstream_short = [a[real].copy() for a in upstream]
-        late = [a[padding].sum(axis=1) for a in upstream]
-        if side == "right":
-            for a, b in zip(upstream_short, late, strict=True):
-                a[:, -1] += b
-        expected = gradients_of(upstream_short, short)
-        if side == "left":
-            expected["h0"], expected["c0"] = expected["h0"] + late[0], expected["c0"] + late[1]
-        gradients = gradients_of(upstream, inputs, mask)
+    states, states_short = run(name, lstm_forward, **inputs, mask=mask)[:2], run(name, lstm_forward, **short)[:2]
+    for state, state_short, initial in zip(states, states_short, ("h0", "c0"), strict=True):
+        np.testing.assert_allclose(state[real], state_short, rtol=1e-12)
+        kept = state_short[:, -1:] if side == "right" else inputs[initial][:, None]
+        np.testing.assert_allclose(state[padding], np.repeat(kept, T - length, axis=1), rtol=1e-12)
+    # What arrives at a padded step belongs to the state it kept: the last real one, or the initial one.
+    upstream_short = [a[real].copy() for a in upstream]
+    late = [a[padding].sum(axis=1) for a in upstream]
+    if side == "right":
+        for a, b in zip(upstream_short, late, strict=True):
+            a[:, -1] += b
+    expected = run(name, gradients_of, upstream_short, short)
+    if side == "left":
+        expected["h0"], expected["c0"] = expected["h0"] + late[0], expected["c0"] + late[1]
+    gradients = run(name, gradients_of, upstream, inputs, mask)
     np.testing.assert_array_equal(gradients["x"][padding], 0)
     gradients["x"] = gradients["x"][real]
     for key in EQUATIONS:
@@ -325,8 +314,7 @@ def test_a_padded_sequence_is_the_shorter_sequence(name, side):
 def test_values_under_the_mask_change_nothing(name):
     inputs, upstream, mask = draw_arrays(3, 5, 2, 4, seed=5, masked=True)
     changed = inputs | {"x": np.where(mask[..., None], inputs["x"], 1e3)}
-    with minivid.use(name):
-        before, after = gradients_of(upstream, inputs, mask), gradients_of(upstream, changed, mask)
+    before, after = run(name, gradients_of, upstream, inputs, mask), run(name, gradients_of, upstream, changed, mask)
     assert not mask.all()
     for key in EQUATIONS:
         np.testing.assert_array_equal(before[key], after[key])
@@ -355,9 +343,8 @@ def test_saturates_without_overflow(name, dtype):
     # x = 1e6 opens all gates, x = −1e6 shuts them: c = 1·0 + 1·1 = 1, then 0·1 + 0·(−1) = 0
     x = np.array([1e6, -1e6], dtype=dtype).reshape(1, 2, 1)
     kernel, recurrent_kernel = np.ones((1, 4), dtype=dtype), np.zeros((1, 4), dtype=dtype)
-    with minivid.use(name):
-        h, c, cache = lstm_forward(x, kernel, recurrent_kernel)
-        dx = lstm_backward(np.ones_like(h), None, x, kernel, recurrent_kernel, h, c, cache)[0]
+    h, c, cache = run(name, lstm_forward, x, kernel, recurrent_kernel)
+    dx = run(name, lstm_backward, np.ones_like(h), None, x, kernel, recurrent_kernel, h, c, cache)[0]
     np.testing.assert_array_equal(cache.gates[0], [[1, 1, 1, 1], [0, 0, -1, 0]])
     np.testing.assert_array_equal(c.ravel(), [1, 0])
     np.testing.assert_array_equal(dx.ravel(), [0, 0])
@@ -367,8 +354,7 @@ def test_saturates_without_overflow(name, dtype):
 def test_nan_stays_in_its_sequence_and_travels_forward(name):
     inputs, _, _ = draw_arrays(3, 4, 2, 5, seed=4)
     inputs["x"][1, 2, 0] = np.nan
-    with minivid.use(name):
-        h, c, _ = lstm_forward(**inputs)
+    h, c, _ = run(name, lstm_forward, **inputs)
     for state in (h, c):
         assert np.isnan(state[1, 2:]).all()
         assert np.isfinite(state[1, :2]).all()
@@ -382,28 +368,27 @@ def test_nan_stays_in_its_sequence_and_travels_forward(name):
 def test_errors_say_what_was_given_and_expected(name):
     x, w, r = np.zeros((2, 3, 4)), np.zeros((4, 20)), np.zeros((5, 20))
     h, c, cache = lstm_forward(x, w, r)
-    with minivid.use(name):
-        with pytest.raises(ValueError, match=r"\(batch, time, features\), got shape \(2, 3, 8, 8, 3\)"):
-            lstm_forward(np.zeros((2, 3, 8, 8, 3)), w, r)
-        with pytest.raises(ValueError, match=r"at least one time step.*\(2, 0, 4\)"):
-            lstm_forward(x[:, :0], w, r)
-        with pytest.raises(ValueError, match=r"recurrent_kernel \(U, 4U\), got shape \(5, 15\)"):
-            lstm_forward(x, w, r[:, :15])
-        with pytest.raises(ValueError, match=r"kernel \(D, 4U\): \(4, 20\) for 4 features.*shape \(3, 20\)"):
-            lstm_forward(x, w[:3], r)
-        with pytest.raises(ValueError, match=r"bias of shape \(20,\), got \(5,\)"):
-            lstm_forward(x, w, r, np.zeros(5))
-        with pytest.raises(ValueError, match=r"h0 of shape \(2, 5\), got \(5,\)"):
-            lstm_forward(x, w, r, h0=np.zeros(5))
-        with pytest.raises(ValueError, match=r"c0 of shape \(2, 5\), got \(2, 4\)"):
-            lstm_forward(x, w, r, c0=np.zeros((2, 4)))
-        with pytest.raises(ValueError, match=r"mask \(N, T\) of bool.*\(2, 3\), got shape \(3,\) of bool"):
-            lstm_forward(x, w, r, mask=np.ones(3, dtype=bool))
-        with pytest.raises(ValueError, match=r"got shape \(2, 3\) of int64"):
-            lstm_forward(x, w, r, mask=np.ones((2, 3), dtype=np.int64))
-        with pytest.raises(ValueError, match=r"dh of shape \(2, 3, 5\), got \(2, 5\)"):
-            lstm_backward(h[:, -1], None, x, w, r, h, c, cache)
-        with pytest.raises(ValueError, match=r"dc of shape \(2, 3, 5\), got \(2, 5\)"):
-            lstm_backward(h, c[:, -1], x, w, r, h, c, cache)
-        with pytest.raises(ValueError, match=r"gates of shape \(2, 3, 20\), got \(2, 3, 15\)"):
-            lstm_backward(h, None, x, w, r, h, c, cache._replace(gates=cache.gates[..., :15]))
+    with pytest.raises(ValueError, match=r"\(batch, time, features\), got shape \(2, 3, 8, 8, 3\)"):
+        run(name, lstm_forward, np.zeros((2, 3, 8, 8, 3)), w, r)
+    with pytest.raises(ValueError, match=r"at least one time step.*\(2, 0, 4\)"):
+        run(name, lstm_forward, x[:, :0], w, r)
+    with pytest.raises(ValueError, match=r"recurrent_kernel \(U, 4U\), got shape \(5, 15\)"):
+        run(name, lstm_forward, x, w, r[:, :15])
+    with pytest.raises(ValueError, match=r"kernel \(D, 4U\): \(4, 20\) for 4 features.*shape \(3, 20\)"):
+        run(name, lstm_forward, x, w[:3], r)
+    with pytest.raises(ValueError, match=r"bias of shape \(20,\), got \(5,\)"):
+        run(name, lstm_forward, x, w, r, np.zeros(5))
+    with pytest.raises(ValueError, match=r"h0 of shape \(2, 5\), got \(5,\)"):
+        run(name, lstm_forward, x, w, r, h0=np.zeros(5))
+    with pytest.raises(ValueError, match=r"c0 of shape \(2, 5\), got \(2, 4\)"):
+        run(name, lstm_forward, x, w, r, c0=np.zeros((2, 4)))
+    with pytest.raises(ValueError, match=r"mask \(N, T\) of bool.*\(2, 3\), got shape \(3,\) of bool"):
+        run(name, lstm_forward, x, w, r, mask=np.ones(3, dtype=bool))
+    with pytest.raises(ValueError, match=r"got shape \(2, 3\) of int64"):
+        run(name, lstm_forward, x, w, r, mask=np.ones((2, 3), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"dh of shape \(2, 3, 5\), got \(2, 5\)"):
+        run(name, lstm_backward, h[:, -1], None, x, w, r, h, c, cache)
+    with pytest.raises(ValueError, match=r"dc of shape \(2, 3, 5\), got \(2, 5\)"):
+        run(name, lstm_backward, h, c[:, -1], x, w, r, h, c, cache)
+    with pytest.raises(ValueError, match=r"gates of shape \(2, 3, 20\), got \(2, 3, 15\)"):
+        run(name, lstm_backward, h, None, x, w, r, h, c, cache._replace(gates=cache.gates[..., :15]))

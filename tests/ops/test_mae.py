@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,10 +8,10 @@ from hypothesis import strategies as st
 import minivid
 from minivid.gradcheck import check_gradients
 from minivid.ops.mae import mae_backward, mae_forward
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, distinct, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, distinct, implementations, normal, run
 from tests.strategies import seeds
 
-IMPLEMENTATIONS = without_reference(mae_forward)
+IMPLEMENTATIONS = implementations(mae_forward)
 rows = st.tuples(st.integers(1, 6), st.integers(1, 6))
 
 
@@ -21,9 +23,8 @@ def draw_arrays(shape, seed, dtype=np.float64):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_hand_worked(name):
     y, t = np.array([[1.0, 5.0], [0.0, 4.0]]), np.array([[2.0, 2.0], [0.0, 0.0]])
-    with minivid.use(name):
-        losses = mae_forward(y, t)
-        dy = mae_backward(np.array([10.0, 1.0]), y, t)
+    losses = run(name, mae_forward, y, t)
+    dy = run(name, mae_backward, np.array([10.0, 1.0]), y, t)
     # (|−1| + |3|) / 2 = 2; (0 + 4) / 2 = 2; dy = 10/2 · (−1, 1) and 1/2 · (0, 1): sign(0) is 0
     np.testing.assert_array_equal(losses, [2.0, 2.0])
     np.testing.assert_array_equal(dy, [[-5.0, 5.0], [0.0, 0.5]])
@@ -41,8 +42,7 @@ def test_gradients(name, shape, seed):
             return mae_forward(y, t)
 
     def backward(dlosses, y):
-        with minivid.use(name):
-            return {"y": mae_backward(dlosses, y, t)}
+        return {"y": run(name, mae_backward, dlosses, y, t)}
 
     report = check_gradients(forward, backward, {"y": y}, smooth=False, equations={"y": "mae.2"}, seed=seed)
     assert report.passed, str(report)
@@ -56,8 +56,8 @@ def test_matches_the_reference(name, dtype, shape, seed):
     with minivid.use("reference"):
         wide = [a.astype(np.float64) for a in (y, t, dlosses)]
         expected = mae_forward(*wide[:2]), mae_backward(wide[2], *wide[:2])
-    with minivid.use(name):
-        losses, dy = assert_not_mutated(mae_forward, y, t), assert_not_mutated(mae_backward, dlosses, y, t)
+    losses = assert_not_mutated(partial(run, name, mae_forward), y, t)
+    dy = assert_not_mutated(partial(run, name, mae_backward), dlosses, y, t)
     assert_close(losses, expected[0], terms=shape[1], dtype=dtype)
     assert_close(dy, expected[1], dtype=dtype)
 
@@ -66,19 +66,17 @@ def test_matches_the_reference(name, dtype, shape, seed):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_takes_arrays_that_are_not_contiguous(name, dtype):
     y, t, dlosses = (a.T[::-1] for a in draw_arrays((5, 5), 0, dtype))
-    with minivid.use(name):
-        losses, dy = mae_forward(y, t), mae_backward(dlosses, y, t)
-        np.testing.assert_array_equal(losses, mae_forward(y.copy(), t.copy()))
-        np.testing.assert_array_equal(dy, mae_backward(dlosses.copy(), y.copy(), t.copy()))
+    losses, dy = run(name, mae_forward, y, t), run(name, mae_backward, dlosses, y, t)
+    np.testing.assert_array_equal(losses, run(name, mae_forward, y.copy(), t.copy()))
+    np.testing.assert_array_equal(dy, run(name, mae_backward, dlosses.copy(), y.copy(), t.copy()))
     assert losses.dtype == dy.dtype == dtype
 
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_nan_goes_through(name):
     y = np.array([[1.0, np.nan], [1.0, 2.0]])
-    with minivid.use(name):
-        np.testing.assert_array_equal(mae_forward(y, np.ones((2, 2))), [np.nan, 0.5])
-        np.testing.assert_array_equal(mae_backward(np.ones(2), y, np.ones((2, 2))), [[0, np.nan], [0, 0.5]])
+    np.testing.assert_array_equal(run(name, mae_forward, y, np.ones((2, 2))), [np.nan, 0.5])
+    np.testing.assert_array_equal(run(name, mae_backward, np.ones(2), y, np.ones((2, 2))), [[0, np.nan], [0, 0.5]])
 
 
 def test_bits_do_not_depend_on_the_number_of_threads():
@@ -98,8 +96,7 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_errors_say_what_was_given_and_expected(name):
-    with minivid.use(name):
-        with pytest.raises(ValueError, match=r"\(M, K\).*got \(2, 3\) and \(2, 1\)"):
-            mae_forward(np.zeros((2, 3)), np.zeros((2, 1)))
-        with pytest.raises(ValueError, match=r"dlosses has shape \(3,\), but there are losses \(2,\)"):
-            mae_backward(np.zeros(3), np.zeros((2, 3)), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"\(M, K\).*got \(2, 3\) and \(2, 1\)"):
+        run(name, mae_forward, np.zeros((2, 3)), np.zeros((2, 1)))
+    with pytest.raises(ValueError, match=r"dlosses has shape \(3,\), but there are losses \(2,\)"):
+        run(name, mae_backward, np.zeros(3), np.zeros((2, 3)), np.zeros((2, 3)))

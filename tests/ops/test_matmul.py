@@ -1,3 +1,5 @@
+from functools import partial
+
 import numba
 import numpy as np
 import pytest
@@ -5,27 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minivid
+from minivid.cuda import constants, launch
 from minivid.gradcheck import check_gradients
 from minivid.ops.matmul import matmul
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, normal, run
 from tests.strategies import seeds
 
-IMPLEMENTATIONS = without_reference(matmul)
+IMPLEMENTATIONS = implementations(matmul)
+EVERY = pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 7))
 
 
 # (1) answers worked by hand
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_hand_worked(name):
     a = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     b = np.array([[1.0, 0.0], [10.0, -1.0], [100.0, 2.0]])
     dy = np.array([[1.0, 10.0], [100.0, 1000.0]])
-    with minivid.use(name):
-        y = matmul(a, b)
-        da = matmul(dy, b, transpose_b=True)
-        db = matmul(a, dy, transpose_a=True)
+    y = run(name, matmul, a, b)
+    da = run(name, matmul, dy, b, transpose_b=True)
+    db = run(name, matmul, a, dy, transpose_a=True)
     # y[0,0] = 1·1 + 2·10 + 3·100 = 321; y[0,1] = 0 − 2 + 6 = 4; y[1,0] = 4 + 50 + 600; y[1,1] = −5 + 12
     np.testing.assert_array_equal(y, [[321.0, 4.0], [654.0, 7.0]])
     # da[0] = (1·1 + 10·0, 1·10 − 10, 1·100 + 10·2); da[1] = (100, 1000 − 1000, 10000 + 2000)
@@ -38,7 +41,7 @@ def test_hand_worked(name):
 
 
 @given(sizes, seeds)
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_gradients(name, case, seed):
     M, K, N = case
     rng = np.random.default_rng(seed)
@@ -48,8 +51,7 @@ def test_gradients(name, case, seed):
             return matmul(a, b)
 
     def backward(dy, a, b):
-        with minivid.use(name):
-            return {"a": matmul(dy, b, transpose_b=True), "b": matmul(a, dy, transpose_a=True)}
+        return {"a": run(name, matmul, dy, b, transpose_b=True), "b": run(name, matmul, a, dy, transpose_a=True)}
 
     inputs = {"a": normal(rng, M, K), "b": normal(rng, K, N)}
     equations = {"a": "matmul.2", "b": "matmul.3"}
@@ -69,45 +71,63 @@ def test_matches_the_reference(name, dtype, case, seed, transpose_a, transpose_b
     b = normal(rng, *((N, K) if transpose_b else (K, N)), dtype=dtype)
     with minivid.use("reference"):
         expected = matmul(a.astype(np.float64), b.astype(np.float64), transpose_a, transpose_b)
-    with minivid.use(name):
-        y = assert_not_mutated(matmul, a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+    options = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+    y = assert_not_mutated(partial(run, name, matmul), a, b, **options)
     assert_close(y, expected, terms=K, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 300, 1), (33, 5, 129), (64, 17, 256), (70, 1, 300)])
+@pytest.mark.parametrize("shape", [(1, 300, 1), (33, 5, 129), (64, 17, 256), (70, 1, 300), (3, 1100, 5)])
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 def test_blocks_meet_without_gaps(name, shape, dtype):
     M, K, N = shape
     rng = np.random.default_rng(0)
     a, b = normal(rng, M, K, dtype=dtype), normal(rng, K, N, dtype=dtype)
-    with minivid.use(name):
-        assert_close(matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), terms=K, dtype=dtype)
+    y, wanted = run(name, matmul, a, b), a.astype(np.float64) @ b.astype(np.float64)
+    assert_close(y, wanted, terms=K, dtype=dtype)
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("kernel", ["matmul_3", "matmul_4"])
+@pytest.mark.emulator
+def test_both_sizes_of_register_tiles(kernel, transpose_a, transpose_b, dtype):
+    """Matrices for which the large tile is the default take the emulator long: two blocks each way must do."""
+    size = constants("matmul", dtype)
+    side = size.LARGE if kernel == "matmul_4" else size.SMALL
+    M, N, K = side + 3, side + 1, 21
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, M, K, dtype=dtype), normal(rng, K, N, dtype=dtype)
+    stored_a, stored_b = (
+        np.ascontiguousarray(x.T if turned else x) for x, turned in ((a, transpose_a), (b, transpose_b))
+    )
+    steps = (1, M) if transpose_a else (K, 1), (1, K) if transpose_b else (N, 1)
+    y = np.empty((M, N), dtype)
+    launch("matmul", kernel, (2, 2), size.THREADS, stored_a, stored_b, y, M, N, K, *steps[0], *steps[1])
+    assert_close(y, a.astype(np.float64) @ b.astype(np.float64), terms=K, dtype=dtype)
+
+
+@EVERY
 def test_sums_over_nothing_are_zero(name):
-    with minivid.use(name):
-        np.testing.assert_array_equal(matmul(np.ones((2, 0)), np.ones((0, 3))), np.zeros((2, 3)))
-        assert matmul(np.ones((0, 2)), np.ones((2, 3))).shape == (0, 3)
+    np.testing.assert_array_equal(run(name, matmul, np.ones((2, 0)), np.ones((0, 3))), np.zeros((2, 3)))
+    assert run(name, matmul, np.ones((0, 2)), np.ones((2, 3))).shape == (0, 3)
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_nan_is_not_lost_beside_zeros(name):
     a, b = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[np.nan], [2.0]])
-    with minivid.use(name):
-        assert np.isnan(matmul(a, b)).all()  # 0·NaN is NaN
+    assert np.isnan(run(name, matmul, a, b)).all()  # 0·NaN is NaN
 
 
 # (5) layouts, (6) algebra
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_takes_arrays_that_are_not_contiguous(name):
     rng = np.random.default_rng(0)
     a, b = normal(rng, 6, 5).T[:, ::-1], normal(rng, 12, 7)[::2]
-    with minivid.use(name):
-        np.testing.assert_array_equal(matmul(a, b), matmul(a.copy(), b.copy()))
+    np.testing.assert_array_equal(run(name, matmul, a, b), run(name, matmul, a.copy(), b.copy()))
 
 
 @given(sizes, seeds)
@@ -137,12 +157,11 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 # errors
 
 
-@pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+@EVERY
 def test_errors_say_what_was_given_and_expected(name):
-    with minivid.use(name):
-        with pytest.raises(ValueError, match=r"two matrices, got shapes \(2, 3, 4\) and \(4, 5\)"):
-            matmul(np.zeros((2, 3, 4)), np.zeros((4, 5)))
-        with pytest.raises(ValueError, match=r"inner sizes differ: \(2, 3\) times \(4, 5\)"):
-            matmul(np.zeros((2, 3)), np.zeros((4, 5)))
-        with pytest.raises(ValueError, match=r"inner sizes differ: \(3, 2\) times \(3, 5\)"):
-            matmul(np.zeros((2, 3)), np.zeros((3, 5)), transpose_a=True)
+    with pytest.raises(ValueError, match=r"two matrices, got shapes \(2, 3, 4\) and \(4, 5\)"):
+        run(name, matmul, np.zeros((2, 3, 4)), np.zeros((4, 5)))
+    with pytest.raises(ValueError, match=r"inner sizes differ: \(2, 3\) times \(4, 5\)"):
+        run(name, matmul, np.zeros((2, 3)), np.zeros((4, 5)))
+    with pytest.raises(ValueError, match=r"inner sizes differ: \(3, 2\) times \(3, 5\)"):
+        run(name, matmul, np.zeros((2, 3)), np.zeros((3, 5)), transpose_a=True)

@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from minivid.ops.sigmoid_cross_entropy import (
     sigmoid_cross_entropy_backward,
     sigmoid_cross_entropy_forward,
 )
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, normal, run
 from tests.strategies import seeds
 
-IMPLEMENTATIONS = without_reference(sigmoid_cross_entropy_forward)
+IMPLEMENTATIONS = implementations(sigmoid_cross_entropy_forward)
 rows = st.tuples(st.integers(1, 6), st.integers(1, 6))
 
 
@@ -34,9 +35,8 @@ def draw_arrays(shape, seed, dtype=np.float64):
 def test_hand_worked(name):
     # sigmoid(log 3) = 3/4, sigmoid(−log 3) = 1/4
     logits, targets = np.array([[np.log(3), -np.log(3)]]), np.array([[1.0, 0.5]])
-    with minivid.use(name):
-        losses, probabilities = sigmoid_cross_entropy_forward(logits, targets)
-        dlogits = sigmoid_cross_entropy_backward(np.array([8.0]), probabilities, targets)
+    losses, probabilities = run(name, sigmoid_cross_entropy_forward, logits, targets)
+    dlogits = run(name, sigmoid_cross_entropy_backward, np.array([8.0]), probabilities, targets)
     # −log(3/4) = log(4/3); −0.5·log(1/4) − 0.5·log(3/4) = log(4) − log(3)/2; their mean
     np.testing.assert_allclose(losses, [(np.log(4 / 3) + np.log(4) - np.log(3) / 2) / 2], rtol=1e-15)
     np.testing.assert_allclose(probabilities, [[0.75, 0.25]], rtol=1e-15)
@@ -46,10 +46,9 @@ def test_hand_worked(name):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_the_slope_at_zero_is_one_half_minus_the_target(name):
     targets = np.array([[0.0, 1.0]])
-    with minivid.use(name):
-        losses, p = sigmoid_cross_entropy_forward(np.zeros((1, 2)), targets)
-        np.testing.assert_allclose(losses, [np.log(2)], rtol=1e-15)
-        np.testing.assert_array_equal(sigmoid_cross_entropy_backward(np.array([2.0]), p, targets), [[0.5, -0.5]])
+    losses, p = run(name, sigmoid_cross_entropy_forward, np.zeros((1, 2)), targets)
+    np.testing.assert_allclose(losses, [np.log(2)], rtol=1e-15)
+    np.testing.assert_array_equal(run(name, sigmoid_cross_entropy_backward, np.array([2.0]), p, targets), [[0.5, -0.5]])
 
 
 def test_hand_worked_from_probabilities():
@@ -75,8 +74,7 @@ def test_gradients(name, shape, seed):
     def backward(dlosses, z):
         with minivid.use("reference"):
             _, probabilities = sigmoid_cross_entropy_forward(z, targets)
-        with minivid.use(name):
-            return {"z": sigmoid_cross_entropy_backward(dlosses, probabilities, targets)}
+        return {"z": run(name, sigmoid_cross_entropy_backward, dlosses, probabilities, targets)}
 
     equations = {"z": "sigmoid_cross_entropy.3"}
     report = check_gradients(forward, backward, {"z": logits}, equations=equations, seed=seed)
@@ -110,9 +108,10 @@ def test_matches_the_reference(name, dtype, shape, seed):
     with minivid.use("reference"):
         losses_expected, p_expected = sigmoid_cross_entropy_forward(*wide[:2])
         dlogits_expected = sigmoid_cross_entropy_backward(wide[2], p_expected, wide[1])
-    with minivid.use(name):
-        losses, p = assert_not_mutated(sigmoid_cross_entropy_forward, logits, targets)
-        dlogits = assert_not_mutated(sigmoid_cross_entropy_backward, dlosses, p_expected.astype(dtype), targets)
+    losses, p = assert_not_mutated(partial(run, name, sigmoid_cross_entropy_forward), logits, targets)
+    dlogits = assert_not_mutated(
+        partial(run, name, sigmoid_cross_entropy_backward), dlosses, p_expected.astype(dtype), targets
+    )
     # z·t of a logit of size 10 is rounded by 10 ε
     atol = 8 * np.finfo(dtype).eps
     np.testing.assert_allclose(losses, losses_expected, atol=10 * atol)
@@ -129,10 +128,10 @@ def test_matches_the_reference(name, dtype, shape, seed):
 def test_large_logits_give_exact_losses(name, dtype):
     logits = np.array([[1e4], [1e4], [-1e4], [-1e4], [-20.0]], dtype=dtype)
     targets = np.array([[0], [1], [0], [1], [0]], dtype=dtype)
-    with warnings.catch_warnings(), minivid.use(name):
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        losses, p = sigmoid_cross_entropy_forward(logits, targets)
-        dlogits = sigmoid_cross_entropy_backward(np.ones(5, dtype=dtype), p, targets)
+        losses, p = run(name, sigmoid_cross_entropy_forward, logits, targets)
+        dlogits = run(name, sigmoid_cross_entropy_backward, np.ones(5, dtype=dtype), p, targets)
     # log(1 + e^−20) = e^−20 − e^−40/2 = 2.0611536203143807e-9, which log(1 + ·) in float32 would round to zero
     small = 2.0611536203143807e-9
     np.testing.assert_allclose(losses, [1e4, 0, 0, 1e4, small], rtol=64 * np.finfo(dtype).eps)
@@ -152,9 +151,8 @@ def test_probabilities_of_zero_and_one_are_clipped(dtype):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_nan_goes_through(name):
     logits, targets = np.array([[0.5, np.nan], [0.5, 0.5]]), np.ones((2, 2))
-    with minivid.use(name):
-        losses, p = sigmoid_cross_entropy_forward(logits, targets)
-        dlogits = sigmoid_cross_entropy_backward(np.ones(2), p, targets)
+    losses, p = run(name, sigmoid_cross_entropy_forward, logits, targets)
+    dlogits = run(name, sigmoid_cross_entropy_backward, np.ones(2), p, targets)
     np.testing.assert_array_equal(np.isnan(losses), [True, False])
     np.testing.assert_array_equal(np.isnan(dlogits), np.isnan(logits))
     np.testing.assert_array_equal(np.isnan(binary_cross_entropy_forward(logits, targets)), [True, False])
@@ -169,11 +167,10 @@ def test_nan_goes_through(name):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_takes_arrays_that_are_not_contiguous(name):
     logits, targets, dlosses = (a.T[::-1] for a in draw_arrays((5, 5), 0))
-    with minivid.use(name):
-        losses, p = sigmoid_cross_entropy_forward(logits, targets)
-        np.testing.assert_array_equal(losses, sigmoid_cross_entropy_forward(logits.copy(), targets.copy())[0])
-        dlogits = sigmoid_cross_entropy_backward(dlosses, np.asfortranarray(p), targets)
-        np.testing.assert_array_equal(dlogits, sigmoid_cross_entropy_backward(dlosses.copy(), p, targets.copy()))
+    losses, p = run(name, sigmoid_cross_entropy_forward, logits, targets)
+    np.testing.assert_array_equal(losses, run(name, sigmoid_cross_entropy_forward, logits.copy(), targets.copy())[0])
+    dlogits = run(name, sigmoid_cross_entropy_backward, dlosses, np.asfortranarray(p), targets)
+    np.testing.assert_array_equal(dlogits, run(name, sigmoid_cross_entropy_backward, dlosses.copy(), p, targets.copy()))
 
 
 def test_bits_do_not_depend_on_the_number_of_threads():
@@ -198,10 +195,9 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_errors_say_what_was_given_and_expected(name):
     z = np.zeros((2, 3))
-    with minivid.use(name):
-        for forward in (sigmoid_cross_entropy_forward, binary_cross_entropy_forward):
-            with pytest.raises(ValueError, match=r"\(M, K\).*got \(2, 3\) and \(2,\)"):
-                forward(z, np.zeros(2))
-        for backward in (sigmoid_cross_entropy_backward, binary_cross_entropy_backward):
-            with pytest.raises(ValueError, match=r"dlosses has shape \(2, 1\), but there are losses \(2,\)"):
-                backward(np.zeros((2, 1)), z, z)
+    for forward in (sigmoid_cross_entropy_forward, binary_cross_entropy_forward):
+        with pytest.raises(ValueError, match=r"\(M, K\).*got \(2, 3\) and \(2,\)"):
+            run(name, forward, z, np.zeros(2))
+    for backward in (sigmoid_cross_entropy_backward, binary_cross_entropy_backward):
+        with pytest.raises(ValueError, match=r"dlosses has shape \(2, 1\), but there are losses \(2,\)"):
+            run(name, backward, np.zeros((2, 1)), z, z)

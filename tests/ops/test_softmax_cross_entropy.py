@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from minivid.ops.softmax_cross_entropy import (
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal, without_reference
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, kernels, normal, run
 from tests.strategies import seeds
 
-IMPLEMENTATIONS = without_reference(softmax_cross_entropy_forward)
+IMPLEMENTATIONS = implementations(softmax_cross_entropy_forward)
 rows = st.tuples(st.integers(1, 6), st.integers(2, 6))
 
 
@@ -34,9 +35,8 @@ def draw_arrays(shape, seed, dtype=np.float64):
 def test_hand_worked(name):
     # e^z = 1 : 2 : 5, sum 8: p = (1/8, 1/4, 5/8)
     logits, targets = np.log([[1.0, 2.0, 5.0], [1.0, 2.0, 5.0]]), np.array([[0.0, 1.0, 0.0], [0.0, 2.0, 2.0]])
-    with minivid.use(name):
-        losses, probabilities = softmax_cross_entropy_forward(logits, targets)
-        dlogits = softmax_cross_entropy_backward(np.array([8.0, 1.0]), probabilities, targets)
+    losses, probabilities = run(name, softmax_cross_entropy_forward, logits, targets)
+    dlogits = run(name, softmax_cross_entropy_backward, np.array([8.0, 1.0]), probabilities, targets)
     # −log(1/4) = log 4; −2·log(1/4) − 2·log(5/8) = 2·log 6.4
     np.testing.assert_allclose(losses, [np.log(4), 2 * np.log(6.4)], rtol=1e-15)
     np.testing.assert_allclose(probabilities, [[0.125, 0.25, 0.625]] * 2, rtol=1e-15)
@@ -46,8 +46,7 @@ def test_hand_worked(name):
 
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_equal_logits_cost_the_logarithm_of_the_number_of_classes(name):
-    with minivid.use(name):
-        losses, _ = softmax_cross_entropy_forward(np.full((1, 10), -3.0), np.eye(10)[4:5])
+    losses, _ = run(name, softmax_cross_entropy_forward, np.full((1, 10), -3.0), np.eye(10)[4:5])
     np.testing.assert_allclose(losses, [np.log(10)], rtol=1e-15)
 
 
@@ -74,8 +73,7 @@ def test_gradients(name, shape, seed):
     def backward(dlosses, z):
         with minivid.use("reference"):
             _, probabilities = softmax_cross_entropy_forward(z, targets)
-        with minivid.use(name):
-            return {"z": softmax_cross_entropy_backward(dlosses, probabilities, targets)}
+        return {"z": run(name, softmax_cross_entropy_backward, dlosses, probabilities, targets)}
 
     equations = {"z": "softmax_cross_entropy.3"}
     report = check_gradients(forward, backward, {"z": logits}, equations=equations, seed=seed)
@@ -110,9 +108,10 @@ def test_matches_the_reference(name, dtype, shape, seed):
     with minivid.use("reference"):
         losses_expected, p_expected = softmax_cross_entropy_forward(*wide[:2])
         dlogits_expected = softmax_cross_entropy_backward(wide[2], p_expected, wide[1])
-    with minivid.use(name):
-        losses, p = assert_not_mutated(softmax_cross_entropy_forward, logits, targets)
-        dlogits = assert_not_mutated(softmax_cross_entropy_backward, dlosses, p_expected.astype(dtype), targets)
+    losses, p = assert_not_mutated(partial(run, name, softmax_cross_entropy_forward), logits, targets)
+    dlogits = assert_not_mutated(
+        partial(run, name, softmax_cross_entropy_backward), dlosses, p_expected.astype(dtype), targets
+    )
     # a logit of size 10 is itself rounded by 10 ε
     assert_close(losses, losses_expected, terms=shape[1] + 10, dtype=dtype)
     assert_close(p, p_expected, terms=shape[1] + 10, dtype=dtype)
@@ -120,6 +119,19 @@ def test_matches_the_reference(name, dtype, shape, seed):
         dlogits, dlogits_expected, atol=16 * shape[1] * np.finfo(dtype).eps * np.abs(dlosses).max()
     )
     assert dlogits.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(131, 7), (9, 70)])  # several blocks; more classes than a warp has threads
+@pytest.mark.parametrize("name", kernels(softmax_cross_entropy_forward))
+def test_kernels_of_several_blocks(name, shape, dtype):
+    logits, targets, dlosses = draw_arrays(shape, 0, dtype)
+    losses_expected, p_expected = softmax_cross_entropy_forward(logits, targets)
+    losses, p = run(name, softmax_cross_entropy_forward, logits, targets)
+    assert_close(losses, losses_expected, shape[1])
+    assert_close(p, p_expected, shape[1])
+    dlogits = run(name, softmax_cross_entropy_backward, dlosses, p_expected, targets)
+    assert_close(dlogits, softmax_cross_entropy_backward(dlosses, p_expected, targets), shape[1])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -143,10 +155,10 @@ def test_logits_and_probabilities_agree_where_both_work(dtype):
 def test_large_logits_give_exact_losses(name, dtype):
     logits = np.array([[1e4, 0, -1e4], [1e4, 0, -1e4], [1e4, 0, -1e4], [1e30, 1e30, 0], [0, -np.inf, 0]], dtype=dtype)
     targets = np.eye(3, dtype=dtype)[[0, 1, 2, 0, 0]]
-    with warnings.catch_warnings(), minivid.use(name):
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        losses, p = softmax_cross_entropy_forward(logits, targets)
-        dlogits = softmax_cross_entropy_backward(np.ones(5, dtype=dtype), p, targets)
+        losses, p = run(name, softmax_cross_entropy_forward, logits, targets)
+        dlogits = run(name, softmax_cross_entropy_backward, np.ones(5, dtype=dtype), p, targets)
     np.testing.assert_allclose(losses, [0, 1e4, 2e4, np.log(2), np.log(2)], rtol=4 * np.finfo(dtype).eps)
     expected = [[0, 0, 0], [1, -1, 0], [1, 0, -1], [-0.5, 0.5, 0], [-0.5, 0, 0.5]]
     np.testing.assert_allclose(dlogits, expected, rtol=4 * np.finfo(dtype).eps)
@@ -165,9 +177,8 @@ def test_probabilities_of_zero_and_one_are_clipped(dtype):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_nan_goes_through(name):
     logits, targets = np.array([[0.0, np.nan], [0.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
-    with minivid.use(name):
-        losses, p = softmax_cross_entropy_forward(logits, targets)
-        dlogits = softmax_cross_entropy_backward(np.ones(2), p, targets)
+    losses, p = run(name, softmax_cross_entropy_forward, logits, targets)
+    dlogits = run(name, softmax_cross_entropy_backward, np.ones(2), p, targets)
     np.testing.assert_array_equal(np.isnan(losses), [True, False])
     np.testing.assert_array_equal(np.isnan(dlogits), [[True, True], [False, False]])
     np.testing.assert_array_equal(np.isnan(cross_entropy_forward(logits + 0.5, targets)), [True, False])
@@ -181,11 +192,10 @@ def test_nan_goes_through(name):
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_takes_arrays_that_are_not_contiguous(name):
     logits, targets, dlosses = (a.T[::-1] for a in draw_arrays((5, 5), 0))
-    with minivid.use(name):
-        losses, p = softmax_cross_entropy_forward(logits, targets)
-        np.testing.assert_array_equal(losses, softmax_cross_entropy_forward(logits.copy(), targets.copy())[0])
-        dlogits = softmax_cross_entropy_backward(dlosses, np.asfortranarray(p), targets)
-        np.testing.assert_array_equal(dlogits, softmax_cross_entropy_backward(dlosses.copy(), p, targets.copy()))
+    losses, p = run(name, softmax_cross_entropy_forward, logits, targets)
+    np.testing.assert_array_equal(losses, run(name, softmax_cross_entropy_forward, logits.copy(), targets.copy())[0])
+    dlogits = run(name, softmax_cross_entropy_backward, dlosses, np.asfortranarray(p), targets)
+    np.testing.assert_array_equal(dlogits, run(name, softmax_cross_entropy_backward, dlosses.copy(), p, targets.copy()))
 
 
 def test_bits_do_not_depend_on_the_number_of_threads():
@@ -210,10 +220,9 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 @pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 def test_errors_say_what_was_given_and_expected(name):
     z = np.zeros((2, 3))
-    with minivid.use(name):
-        for forward in (softmax_cross_entropy_forward, cross_entropy_forward):
-            with pytest.raises(ValueError, match=r"\(M, K\).*got \(2, 3\) and \(2,\)"):
-                forward(z, np.zeros(2))
-        for backward in (softmax_cross_entropy_backward, cross_entropy_backward):
-            with pytest.raises(ValueError, match=r"dlosses has shape \(2, 1\), but there are losses \(2,\)"):
-                backward(np.zeros((2, 1)), z, z)
+    for forward in (softmax_cross_entropy_forward, cross_entropy_forward):
+        with pytest.raises(ValueError, match=r"\(M, K\).*got \(2, 3\) and \(2,\)"):
+            run(name, forward, z, np.zeros(2))
+    for backward in (softmax_cross_entropy_backward, cross_entropy_backward):
+        with pytest.raises(ValueError, match=r"dlosses has shape \(2, 1\), but there are losses \(2,\)"):
+            run(name, backward, np.zeros((2, 1)), z, z)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivid.ops import tile
-from minivid.ops.tile import Grid, column_sums, gather_product, gather_product_transposed, packed, rows_of
+from minivid.ops.tile import Grid, column_sums, few_columns, gather_product, gather_product_transposed, packed, rows_of
 from tests.numerics import DTYPES, assert_close, assert_same_bits, normal
 from tests.strategies import seeds
 
@@ -67,6 +67,27 @@ def test_strips_of_images_and_of_rows(size, frame):
     w, dy = normal(rng, len(tap), size[-1]), normal(rng, grid.positions, size[-1])
     assert_close(product(x, grid, tap, rows, w), gathered @ w, terms=len(tap))
     assert_close(gather_product_transposed(x, grid, tap, rows, dy), gathered.T @ dy, terms=grid.positions)
+
+
+@pytest.mark.parametrize("M", [3, 50])
+@pytest.mark.parametrize("F", [1, 2, 3, 18, 36])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_columns_take_vectors_of_taps(dtype, F, M):
+    rng = np.random.default_rng(0)
+    K = 203  # no whole number of vectors; what lies behind a row must not be read, or it must not count
+    x, w, b = normal(rng, M, K, dtype=dtype), normal(rng, K, F, dtype=dtype), normal(rng, F, dtype=dtype)
+    rows = np.hstack([x, np.full((M, 7), np.nan, dtype)])
+    y = product(rows, rows_of(M, K + 7), np.arange(K), 1, w, b)
+    assert_close(y, x.astype(np.float64) @ w + b, terms=K + 1, dtype=dtype)
+
+
+def test_few_columns_by_hand():
+    # One column of 100 neighbouring taps, 8 to a vector: 3 rows of 13 vectors and 8 steps for the total are 47 steps
+    # instead of 100; 4 columns are 6 rows, 78 + 32 = 110 steps. A run of 9 taps is 2 vectors: 3·2 + 8 = 14 for 9.
+    assert few_columns(17, 1, 100, 8) == 1
+    assert few_columns(20, 1, 100, 8) == 0
+    assert few_columns(17, 1, 9, 8) == 0
+    assert few_columns(16, 1, 100, 8) == 0  # whole vectors
 
 
 def test_large_weights_take_fewer_partial_sums():

@@ -182,7 +182,8 @@ def test_winograd_is_taken_where_it_saves():
 
     assert saves(16, 56, 64, 64)
     assert not saves(8, 224, 3, 32)  # three channels: the transforms cost more than they save
-    assert saves(8, 224, 32, 3)  # three filters take a whole vector in either way
+    assert not saves(8, 224, 32, 3)  # three filters: the tile's vectors run along the taps
+    assert saves(8, 224, 32, 12)  # twelve take a whole vector in either way
     assert not saves(1, 6, 256, 256)  # one tile: transforming the weights does
     assert not saves(16, 56, 64, 64, strides=2)
     assert not saves(16, 56, 64, 64, dilation=2)

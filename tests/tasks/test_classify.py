@@ -328,8 +328,8 @@ def test_predict_prepares_clips_as_training_did(train, shapes, tmp_path, monkeyp
     seen = []
     load = classify.load_run
 
-    def spy(run):
-        model, *rest = load(run)
+    def spy(run, device):
+        model, *rest = load(run, device)
         predict = model.predict
         monkeypatch.setattr(model, "predict", lambda x: seen.append(x) or predict(x))
         return model, *rest
