@@ -107,9 +107,7 @@ def test_use_in_another_thread():
 
 
 def test_unknown_name():
-    with pytest.raises(
-        ValueError, match=r"no operation has an implementation 'fast'; there are \['cpu', 'emulator'"
-    ):
+    with pytest.raises(ValueError, match=r"no operation has an implementation 'fast'; there are \['cpu', 'emulator'"):
         use("fast").__enter__()
     make_op(cleverer=lambda x, y=None: "cleverer")
     with use("cleverer"):
