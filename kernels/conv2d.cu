@@ -4,54 +4,81 @@
 // Convolution with channels last, docs/ops/conv2d.md. x (N, H, W, C), w (KH, KW, C, F), b (F,), y (N, OH, OW, F).
 //
 // A convolution is a matrix product in disguise: a row for each output position, a column for each filter, and a sum over
-// the taps and channels, K = KH * KW * C. Versions 2 and 3 multiply as kernels/matmul.cu does, but read "A(m, k)" from the
+// the taps and channels, K = KH * KW * C. Versions 2 to 4 multiply as kernels/matmul.cu does, but read "A(m, k)" from the
 // image where it lies.
 
 constexpr int TILE = 16;  // of version 2
 
-struct Position {
-    int image, r, s;  // where image n begins in x, and the pixel under the first tap (window.4)
-};
-
 struct Tap {
-    int r, s, c;  // how far tap (k, l) lies from the first, and the channel
+    int k, l, c;  // row and column of the window, and the channel
 };
 
-// The image as a matrix of positions and taps: zero outside the image.
+// The taps and channels of a window, counted as the rows of the weights are: (k * KW + l) * C + c.
+struct Taps {
+    int KW, C;
+
+    __device__ __forceinline__ Tap inner(int k) const {
+        const unsigned int tap = static_cast<unsigned int>(k) / max(C, 1);  // without channels, no k is asked for
+        return {static_cast<int>(tap / KW), static_cast<int>(tap % KW), static_cast<int>(k - tap * C)};
+    }
+
+    __device__ __forceinline__ Tap sum(const Tap& p, const Tap& q) const {  // digit by digit, with carries
+        Tap t = {p.k + q.k, p.l + q.l, p.c + q.c};
+        if (t.c >= C) t.c -= C, t.l++;
+        if (t.l >= KW) t.l -= KW, t.k++;
+        return t;
+    }
+};
+
+// Whether 0 <= r < H, with one comparison: as an unsigned number, what is below zero is very large.
+__device__ __forceinline__ bool is_below(int r, int H) {
+    return static_cast<unsigned int>(r) < static_cast<unsigned int>(H);
+}
+
+struct Place {
+    int start, r, s;  // of a pixel in x; beside the image, where it would be
+};
+
+// The images as a matrix of positions and taps: zero outside the image.
 struct Images {
-    using Outer = Position;
+    using Outer = Place;  // of the pixel under the first tap
     using Inner = Tap;
-    const real* x;
+    const real* numbers;
     int H, W, C;
     Window win;
 
-    __device__ __forceinline__ Position outer(int m) const {
-        const unsigned int position = m, row = position / win.OW;
-        return {static_cast<int>(row / win.OH) * H * W * C, static_cast<int>(row % win.OH) * win.SH - win.top,
-                static_cast<int>(position % win.OW) * win.SW - win.left};
+    __device__ __forceinline__ Place outer(int m) const {
+        const unsigned int position = m, row = position / win.OW, n = row / win.OH;
+        const int r = static_cast<int>(row % win.OH) * win.SH - win.top;  // (window.4)
+        const int s = static_cast<int>(position % win.OW) * win.SW - win.left;
+        return {((static_cast<int>(n) * H + r) * W + s) * C, r, s};
     }
 
-    __device__ __forceinline__ Tap inner(int k) const {
-        const unsigned int tap = static_cast<unsigned int>(k) / C;
-        return {static_cast<int>(tap / win.KW) * win.DH, static_cast<int>(tap % win.KW) * win.DW,
-                static_cast<int>(k - tap * C)};
-    }
+    __device__ __forceinline__ Tap inner(int k) const { return Taps{win.KW, C}.inner(k); }
+    __device__ __forceinline__ Tap sum(const Tap& p, const Tap& q) const { return Taps{win.KW, C}.sum(p, q); }
 
-    __device__ __forceinline__ real at(const Position& p, const Tap& tap) const {
-        const int r = p.r + tap.r, s = p.s + tap.s;
-        return r >= 0 && r < H && s >= 0 && s < W ? x[p.image + (r * W + s) * C + tap.c] : real(0);
+    __device__ __forceinline__ int at(const Place& first, const Tap& tap) const {
+        const int down = tap.k * win.DH, right = tap.l * win.DW;
+        if (!is_below(first.r + down, H) || !is_below(first.s + right, W)) return -1;
+        return first.start + (down * W + right) * C + tap.c;
     }
 };
 
-// Takes what the sum of an output position is, adds the bias (conv2d.1), and cuts off what is negative (conv2d.5).
+// What becomes of the sum of an output: the bias is added (conv2d.1), and what is negative cut off (conv2d.5).
 struct Outputs {
     real* y;
     const real* b;
     int F, relu;
 
-    __device__ __forceinline__ void operator()(int m, int f, real sum) const {
-        sum += b[f];
-        y[m * F + f] = relu && sum < 0 ? real(0) : sum;
+    __device__ __forceinline__ real of(real sum, int f) const {
+        sum += __ldg(b + f);
+        return relu && sum < 0 ? real(0) : sum;
+    }
+
+    __device__ __forceinline__ void operator()(int m, int f, Vector sums) const {
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++) sums.at[e] = of(sums.at[e], min(f + e, F - 1));
+        store_in_row(y + m * F, f, F, sums);
     }
 };
 
@@ -78,7 +105,7 @@ extern "C" __global__ void conv2d_forward_1(const real* x, const real* w, const 
                 sum += x[((n * H + r) * W + s) * C + c] * w[((k * win.KW + l) * C + c) * F + f];  // (conv2d.1)
         }
     }
-    Outputs{y, b, F, relu}(index / F, f, sum);
+    y[index] = Outputs{y, b, F, relu}.of(sum, f);
 }
 
 // Version 1 reads each pixel once per filter, and each weight once per position. Here a block of 16 x 16 threads computes
@@ -96,59 +123,94 @@ extern "C" __global__ void __launch_bounds__(TILE * TILE)
     const int M = N * win.OH * win.OW, K = win.KH * win.KW * C;
     const int m = blockIdx.x * TILE + threadIdx.y, f = blockIdx.y * TILE + threadIdx.x;
     const Images images{x, H, W, C, win};
-    const Position position = images.outer(min(m, M - 1));
+    const Place first_pixel = images.outer(min(m, M - 1));
     real sum = 0;
     for (int first = 0; first < K; first += TILE) {
         const int k = first + threadIdx.x, k_w = first + threadIdx.y;
-        pixels[threadIdx.y][threadIdx.x] = k < K ? images.at(position, images.inner(k)) : real(0);
+        const Tap tap = images.inner(k);
+        const int place = k < K ? images.at(first_pixel, tap) : -1;
+        pixels[threadIdx.y][threadIdx.x] = place < 0 ? real(0) : x[place];
         weights[threadIdx.y][threadIdx.x] = k_w < K && f < F ? w[k_w * F + f] : real(0);
         __syncthreads();  // the tiles are complete
         for (int t = 0; t < TILE; t++) sum += pixels[threadIdx.y][t] * weights[t][threadIdx.x];  // (conv2d.1)
         __syncthreads();  // nobody reads them any more
     }
-    if (m < M && f < F) Outputs{y, b, F, relu}(m, f, sum);
+    if (m < M && f < F) y[m * F + f] = Outputs{y, b, F, relu}.of(sum, f);
 }
 
-constexpr int ROWS = sizeof(real) == 4 ? 128 : 64;  // positions of a block's tile in version 3
-constexpr int WIDE = 64;                            // filters of it
-constexpr int NARROW = 32;                          // the same, where there are no more
-constexpr int DEPTH = 8;                            // taps and channels per step
+constexpr int ROWS = 32 * VECTOR;  // positions of a block's tile: 128 floats, 64 doubles
+constexpr int WIDE = 16 * VECTOR;  // filters of it
+constexpr int WIDE_THREADS = 128;
+constexpr int NARROW = 8 * VECTOR;  // the same, where a wide tile would be half empty
+constexpr int NARROW_THREADS = 64;
+using WideShape = Shape<ROWS, WIDE, 8, 2, 2>;
+using NarrowShape = Shape<ROWS, NARROW, 8, 2, 1>;
 
-template <int COLUMNS>
+template <class S, int WIDTH>
 __device__ __forceinline__ void forward(const real* x, const real* w, const real* b, real* y, int N, int H, int W, int C,
                                         int F, const Window& win, int relu) {
-    const int M = N * win.OH * win.OW, K = win.KH * win.KW * C;
+    __shared__ Tiles<S> tiles;
+    const int M = N * win.OH * win.OW, K = win.KH * win.KW * C, across = (F + S::COLUMNS - 1) / S::COLUMNS;
+    const int tile = blockIdx.x, m0 = tile / across * S::ROWS, f0 = tile % across * S::COLUMNS;
     const Images images{x, H, W, C, win};
     const Matrix weights{w, 1, F};
-    __shared__ Tiles<ROWS, COLUMNS, DEPTH> tiles;
-    tile_product<true, false>(tiles, images, weights, M, F, 0, K, Outputs{y, b, F, relu});  // (conv2d.1)
+    const Outputs outputs{y, b, F, relu};
+    // Threads side by side carry neighbouring channels of a pixel as vectors, or neighbouring positions one by one.
+    tile_product<S, WIDTH, (WIDTH > 1), false>(tiles, images, weights, m0, f0, M, F, 0, K, outputs);  // (conv2d.1)
 }
 
-// Version 2 reads two numbers of shared memory for each multiply-add. The register tile of tile.cuh reads 12 for 32, and
-// works out where a position lies once, not once per tap.
+// Version 2 reads two numbers of shared memory for each multiply-add. The register tile of tile.cuh reads 8 + 8 for 8 x 8,
+// and works out where a position lies once, not once per tap.
 //
 // Computes  y (conv2d.1), and (conv2d.5) if relu
 // Thread    a tile of outputs in registers
 // Reads     x (N, H, W, C), w (KH, KW, C, F), b (F,)
 // Writes    y (N, OH, OW, F)
 // No race   because one thread writes each output; tile.cuh says why its shared tiles are safe
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(WIDE_THREADS)
     conv2d_forward_3(const real* x, const real* w, const real* b, real* y, int N, int H, int W, int C, int F, Window win,
                      int relu) {
-    forward<WIDE>(x, w, b, y, N, H, W, C, F, win, relu);  // (conv2d.1), (conv2d.5)
+    forward<WideShape, 1>(x, w, b, y, N, H, W, C, F, win, relu);  // (conv2d.1), (conv2d.5)
 }
 
-// As conv2d_forward_3, for few filters: a tile of 64 would be half empty.
+// As conv2d_forward_3, for few filters.
 //
 // Computes  y (conv2d.1), and (conv2d.5) if relu
 // Thread    a tile of outputs in registers
 // Reads     x (N, H, W, C), w (KH, KW, C, F), b (F,)
 // Writes    y (N, OH, OW, F)
 // No race   because one thread writes each output; tile.cuh says why its shared tiles are safe
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(NARROW_THREADS)
     conv2d_forward_3_narrow(const real* x, const real* w, const real* b, real* y, int N, int H, int W, int C, int F,
                             Window win, int relu) {
-    forward<NARROW>(x, w, b, y, N, H, W, C, F, win, relu);  // (conv2d.1), (conv2d.5)
+    forward<NarrowShape, 1>(x, w, b, y, N, H, W, C, F, win, relu);  // (conv2d.1), (conv2d.5)
+}
+
+// Version 3 asks for every number of the image whether its pixel is inside. Here that is asked once for VECTOR channels,
+// which come from memory with one instruction.
+//
+// Computes  y (conv2d.1), and (conv2d.5) if relu
+// Thread    a tile of outputs in registers
+// Reads     x (N, H, W, C), w (KH, KW, C, F), b (F,); C and F divisible by VECTOR
+// Writes    y (N, OH, OW, F)
+// No race   because one thread writes each output; tile.cuh says why its shared tiles are safe
+extern "C" __global__ void __launch_bounds__(WIDE_THREADS)
+    conv2d_forward_4(const real* x, const real* w, const real* b, real* y, int N, int H, int W, int C, int F, Window win,
+                     int relu) {
+    forward<WideShape, VECTOR>(x, w, b, y, N, H, W, C, F, win, relu);  // (conv2d.1), (conv2d.5)
+}
+
+// As conv2d_forward_4, for few filters.
+//
+// Computes  y (conv2d.1), and (conv2d.5) if relu
+// Thread    a tile of outputs in registers
+// Reads     x (N, H, W, C), w (KH, KW, C, F), b (F,); C and F divisible by VECTOR
+// Writes    y (N, OH, OW, F)
+// No race   because one thread writes each output; tile.cuh says why its shared tiles are safe
+extern "C" __global__ void __launch_bounds__(NARROW_THREADS)
+    conv2d_forward_4_narrow(const real* x, const real* w, const real* b, real* y, int N, int H, int W, int C, int F,
+                            Window win, int relu) {
+    forward<NarrowShape, VECTOR>(x, w, b, y, N, H, W, C, F, win, relu);  // (conv2d.1), (conv2d.5)
 }
 
 // --- gradient of the input ---------------------------------------------------------------------------------------------
@@ -186,85 +248,124 @@ extern "C" __global__ void conv2d_backward_input_1(const real* dy, const real* w
     dx[index] = sum;
 }
 
-// The upstream gradient as a matrix of pixels and taps: dy of the position that has its tap on the pixel, or zero.
-struct Upstream {
-    struct Outer {
-        int image, r, s;  // where the gradient of image n begins, and the pixel, counted from the padding
-    };
-    using Inner = Tap;  // its channel is a filter f
-    const real* dy;
-    int H, W, F;
-    Window win;
-
-    __device__ __forceinline__ Outer outer(int m) const {
-        const unsigned int pixel = m, row = pixel / W;
-        return {static_cast<int>(row / H) * win.OH * win.OW * F, static_cast<int>(row % H) + win.top,
-                static_cast<int>(pixel % W) + win.left};
-    }
-
-    __device__ __forceinline__ Tap inner(int k) const {
-        const unsigned int tap = static_cast<unsigned int>(k) / F;
-        return {static_cast<int>(tap / win.KW) * win.DH, static_cast<int>(tap % win.KW) * win.DW,
-                static_cast<int>(k - tap * F)};
-    }
-
-    __device__ __forceinline__ real at(const Outer& pixel, const Tap& tap) const {
-        const int i = position_over(pixel.r - tap.r, win.SH, win.OH), j = position_over(pixel.s - tap.s, win.SW, win.OW);
-        return i >= 0 && j >= 0 ? dy[pixel.image + (i * win.OW + j) * F + tap.c] : real(0);
-    }
+// The pixels of an axis fall into `stride` classes by their remainder: all pixels r = remainder + S r' of a class meet
+// the same taps, first, first + every, ... For each of them r' + start + t * apart is the position that has its tap there,
+// with t counting the taps backwards from `last`.
+struct Class {
+    int size, taps, last, every, start, apart;
 };
 
-// The weights as a matrix of taps and filters, by channels: w[k, l, c, f] at row (k, l, f) and column c.
+__device__ __forceinline__ Class class_of(int remainder, int size, int K, int S, int D, int before) {
+    int every = 1, first = 0;
+    while (every * D % S != 0) every++;
+    while (first < every && (remainder + before - first * D) % S != 0) first++;  // i S + k D - before = r (window.4)
+    const int pixels = remainder < size ? (size - 1 - remainder) / S + 1 : 0;
+    if (first == every || first >= K) return {pixels, 0, 0, every, 0, 0};
+    const int taps = (K - 1 - first) / every + 1, last = first + (taps - 1) * every;
+    return {pixels, taps, last, every, (remainder + before - last * D) / S, every * D / S};
+}
+
+// The weights of a class as a matrix of taps and filters, by channels: the taps backwards, filters where channels were.
 struct TurnedWeights {
     using Outer = int;
-    using Inner = int;
-    const real* w;
-    int C, F;
-    __device__ __forceinline__ int outer(int c) const { return c * F; }
-    __device__ __forceinline__ int inner(int k) const { return k / F * C * F + k % F; }
-    __device__ __forceinline__ real at(int c, int k) const { return w[c + k]; }
+    using Inner = Tap;  // its channel is a filter f
+    const real* numbers;
+    int C, F, columns;       // of taps
+    int start, down, right;  // where the last tap begins, and how far before it the others do
+    __device__ __forceinline__ int outer(int c) const { return start + c * F; }
+    __device__ __forceinline__ Tap inner(int k) const { return Taps{columns, F}.inner(k); }
+    __device__ __forceinline__ Tap sum(const Tap& p, const Tap& q) const { return Taps{columns, F}.sum(p, q); }
+    __device__ __forceinline__ int at(int c, const Tap& tap) const { return c - tap.k * down - tap.l * right + tap.c; }
 };
 
 struct Pixels {
     real* dx;
-    int C;
-    __device__ __forceinline__ void operator()(int m, int c, real sum) const { dx[m * C + c] = sum; }
+    int H, W, C, rows, columns, r, s, SH, SW;  // of a class: how many pixels, the first, and how far apart they are
+
+    __device__ __forceinline__ void operator()(int m, int c, const Vector& sums) const {
+        int pixel = m;
+        if (SH > 1 || SW > 1) {
+            const unsigned int row = static_cast<unsigned int>(m) / columns, n = row / rows;
+            pixel = (n * H + r + row % rows * SH) * W + s + (m - row * columns) * SW;
+        }
+        store_in_row(dx + pixel * C, c, C, sums);
+    }
 };
 
-template <int COLUMNS>
+template <class S, int WIDTH>
 __device__ __forceinline__ void backward_input(const real* dy, const real* w, real* dx, int N, int H, int W, int C, int F,
                                                const Window& win) {
-    const Upstream upstream{dy, H, W, F, win};
-    const TurnedWeights weights{w, C, F};
-    const int K = win.KH * win.KW * F;
-    __shared__ Tiles<ROWS, COLUMNS, DEPTH> tiles;
-    tile_product<true, true>(tiles, upstream, weights, N * H * W, C, 0, K, Pixels{dx, C});  // (conv2d.2)
+    __shared__ Tiles<S> tiles;
+    const int r = blockIdx.y / win.SW, s = blockIdx.y % win.SW;
+    const Class rows = class_of(r, H, win.KH, win.SH, win.DH, win.top);
+    const Class columns = class_of(s, W, win.KW, win.SW, win.DW, win.left);
+    const int M = N * rows.size * columns.size, K = rows.taps * columns.taps * F;
+    const int across = (C + S::COLUMNS - 1) / S::COLUMNS;
+    const int tile = blockIdx.x, m0 = tile / across * S::ROWS, c0 = tile % across * S::COLUMNS;
+    if (m0 >= M) return;  // other classes have more pixels
+    const int width = max(columns.taps, 1);
+    const Window turned{rows.taps, width, 1, 1, rows.apart, columns.apart, -rows.start, 0, -columns.start, 0,
+                        rows.size, columns.size};
+    const Images upstream{dy, win.OH, win.OW, F, turned};
+    const int start = (rows.last * win.KW + columns.last) * C * F;
+    const TurnedWeights weights{w, C, F, width, start, rows.every * win.KW * C * F, columns.every * C * F};
+    const Pixels pixels{dx, H, W, C, rows.size, columns.size, r, s, win.SH, win.SW};
+    tile_product<S, WIDTH, (WIDTH > 1), true>(tiles, upstream, weights, m0, c0, M, C, 0, K, pixels);  // (conv2d.2)
 }
 
-// The register tile of tile.cuh: a row for each pixel, a column for each channel, a sum over taps and filters. With a
-// stride most terms are zero, since only every SH-th row and SW-th column of taps meets a pixel; they are still added.
+// For steps of one pixel, dx is itself a convolution: of dy, with the kernel turned by 180 degrees and its channels and
+// filters exchanged. For larger steps it is one such convolution for each class of pixels, with the taps that the class
+// meets; no zeros are multiplied. So the register tile of tile.cuh serves, with dy in place of the images.
 //
-// Computes  dx (conv2d.2)
+// Computes  dx (conv2d.2), of the class blockIdx.y
 // Thread    a tile of pixels and channels in registers
 // Reads     dy (N, OH, OW, F), w (KH, KW, C, F)
 // Writes    dx (N, H, W, C)
 // No race   because one thread writes each element of dx; tile.cuh says why its shared tiles are safe
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(WIDE_THREADS)
     conv2d_backward_input_2(const real* dy, const real* w, real* dx, int N, int H, int W, int C, int F, Window win) {
-    backward_input<WIDE>(dy, w, dx, N, H, W, C, F, win);  // (conv2d.2)
+    backward_input<WideShape, 1>(dy, w, dx, N, H, W, C, F, win);  // (conv2d.2)
 }
 
-// As conv2d_backward_input_2, for few channels: a tile of 64 would be half empty.
+// As conv2d_backward_input_2, but filters come as vectors.
 //
-// Computes  dx (conv2d.2)
+// Computes  dx (conv2d.2), of the class blockIdx.y
 // Thread    a tile of pixels and channels in registers
-// Reads     dy (N, OH, OW, F), w (KH, KW, C, F)
+// Reads     dy (N, OH, OW, F), w (KH, KW, C, F); F divisible by VECTOR
 // Writes    dx (N, H, W, C)
 // No race   because one thread writes each element of dx; tile.cuh says why its shared tiles are safe
-extern "C" __global__ void __launch_bounds__(THREADS)
-    conv2d_backward_input_2_narrow(const real* dy, const real* w, real* dx, int N, int H, int W, int C, int F,
+extern "C" __global__ void __launch_bounds__(WIDE_THREADS)
+    conv2d_backward_input_3(const real* dy, const real* w, real* dx, int N, int H, int W, int C, int F, Window win) {
+    backward_input<WideShape, VECTOR>(dy, w, dx, N, H, W, C, F, win);  // (conv2d.2)
+}
+
+// As conv2d_backward_input_3, for few channels.
+//
+// Computes  dx (conv2d.2), of the class blockIdx.y
+// Thread    a tile of pixels and channels in registers
+// Reads     dy (N, OH, OW, F), w (KH, KW, C, F); F divisible by VECTOR
+// Writes    dx (N, H, W, C)
+// No race   because one thread writes each element of dx; tile.cuh says why its shared tiles are safe
+extern "C" __global__ void __launch_bounds__(NARROW_THREADS)
+    conv2d_backward_input_3_narrow(const real* dy, const real* w, real* dx, int N, int H, int W, int C, int F,
                                    Window win) {
-    backward_input<NARROW>(dy, w, dx, N, H, W, C, F, win);  // (conv2d.2)
+    backward_input<NarrowShape, VECTOR>(dy, w, dx, N, H, W, C, F, win);  // (conv2d.2)
+}
+
+constexpr int FEW = 4 * VECTOR;  // channels of a tile: 16 floats, 8 doubles
+constexpr int FEW_THREADS = 64;
+using FewShape = Shape<ROWS, FEW, 16, 2, 1>;
+
+// As conv2d_backward_input_3, for very few channels, as the frames of a clip have.
+//
+// Computes  dx (conv2d.2), of the class blockIdx.y
+// Thread    a tile of pixels and channels in registers
+// Reads     dy (N, OH, OW, F), w (KH, KW, C, F); F divisible by VECTOR
+// Writes    dx (N, H, W, C)
+// No race   because one thread writes each element of dx; tile.cuh says why its shared tiles are safe
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
+    conv2d_backward_input_3_few(const real* dy, const real* w, real* dx, int N, int H, int W, int C, int F, Window win) {
+    backward_input<FewShape, VECTOR>(dy, w, dx, N, H, W, C, F, win);  // (conv2d.2)
 }
 
 // --- gradients of weights and bias -------------------------------------------------------------------------------------
@@ -293,65 +394,110 @@ extern "C" __global__ void conv2d_backward_weights_1(const real* dy, const real*
     dw[index] = sum;
 }
 
-// The image as a matrix of taps and positions: what Images is for the forward pass, with the two exchanged.
+struct Output {
+    int n, i, j;
+};
+
+// The images as a matrix of taps and positions: what Images is for the forward pass, with the two exchanged.
 struct ImagesByTap {
-    using Outer = Tap;
-    using Inner = Position;
-    Images images;
-    __device__ __forceinline__ Tap outer(int k) const { return images.inner(k); }
-    __device__ __forceinline__ Position inner(int m) const { return images.outer(m); }
-    __device__ __forceinline__ real at(const Tap& tap, const Position& p) const { return images.at(p, tap); }
+    using Outer = Place;  // of the pixel under the tap of the first position
+    using Inner = Output;
+    const real* numbers;
+    int H, W, C;
+    Window win;
+
+    __device__ __forceinline__ Place outer(int k) const {
+        const Tap tap = Taps{win.KW, C}.inner(k);
+        const int r = tap.k * win.DH - win.top, s = tap.l * win.DW - win.left;  // (window.4)
+        return {(r * W + s) * C + tap.c, r, s};
+    }
+
+    __device__ __forceinline__ Output inner(int m) const {
+        const unsigned int position = m, row = position / win.OW;
+        return {static_cast<int>(row / win.OH), static_cast<int>(row % win.OH), static_cast<int>(position % win.OW)};
+    }
+
+    __device__ __forceinline__ Output sum(const Output& p, const Output& q) const {  // digit by digit, with carries
+        Output t = {p.n + q.n, p.i + q.i, p.j + q.j};
+        if (t.j >= win.OW) t.j -= win.OW, t.i++;
+        if (t.i >= win.OH) t.i -= win.OH, t.n++;
+        return t;
+    }
+
+    __device__ __forceinline__ int at(const Place& first, const Output& output) const {
+        const int down = output.i * win.SH, right = output.j * win.SW;
+        if (!is_below(first.r + down, H) || !is_below(first.s + right, W)) return -1;
+        return first.start + ((output.n * H + down) * W + right) * C;
+    }
 };
 
 struct WeightGradients {
     real* dw;
     int F;
-    __device__ __forceinline__ void operator()(int k, int f, real sum) const { dw[k * F + f] = sum; }
+    __device__ __forceinline__ void operator()(int k, int f, const Vector& sums) const {
+        store_in_row(dw + k * F, f, F, sums);
+    }
 };
 
-constexpr int TAPS = sizeof(real) == 4 ? 64 : 32;  // taps and channels of a block's tile
-constexpr int FILTERS = TAPS;                      // filters of it
-constexpr int POSITIONS = 16;                      // positions per step
+template <class S, int WIDTH>
+__device__ __forceinline__ void backward_weights(const real* dy, const real* x, real* dw, int N, int H, int W, int C,
+                                                 int F, const Window& win, int terms) {
+    __shared__ Tiles<S> tiles;
+    const int positions = N * win.OH * win.OW, K = win.KH * win.KW * C, across = (F + S::COLUMNS - 1) / S::COLUMNS;
+    const int tile = blockIdx.x, k0 = tile / across * S::ROWS, f0 = tile % across * S::COLUMNS;
+    const int first = blockIdx.y * terms, last = min(first + terms, positions);
+    const ImagesByTap images{x, H, W, C, win};
+    const Matrix upstream{dy, 1, F};
+    const WeightGradients to{dw + blockIdx.y * K * F, F};
+    // Threads side by side carry neighbouring channels of a pixel as vectors, or neighbouring positions one by one.
+    tile_product<S, WIDTH, WIDTH == 1, false>(tiles, images, upstream, k0, f0, K, F, first, last, to);  // (conv2d.3)
+}
+
+constexpr int TINY = 8 * VECTOR;  // taps and channels, and filters, of a tile: 32 floats, 16 doubles
+constexpr int TINY_THREADS = 64;
+using TinyShape = Shape<TINY, TINY, 16, 1, 2>;
 
 // A weight sums over all positions of all images: there are few weights and very many positions, the other way round than
-// in the forward pass. So the positions are cut into parts, one per block along z, as many as Python works out from the
-// shapes; sum_of_parts in matmul.cu adds them in their order.
+// in the forward pass. So the positions are cut into parts of so many terms, one per block along y, as Python works out
+// from the shapes; sum_of_parts in matmul.cu adds them in their order.
 //
 // Computes  dw (conv2d.3), or a part of each sum
 // Thread    a tile of weights in registers
 // Reads     dy (N, OH, OW, F), x (N, H, W, C)
 // Writes    dw (parts, KH, KW, C, F)
 // No race   because one thread writes each element of a part; tile.cuh says why its shared tiles are safe
-extern "C" __global__ void __launch_bounds__(THREADS)
-    conv2d_backward_weights_2(const real* dy, const real* x, real* dw, int N, int H, int W, int C, int F, Window win) {
-    const int positions = N * win.OH * win.OW, K = win.KH * win.KW * C;
-    const ImagesByTap images{{x, H, W, C, win}};
-    const Matrix upstream{dy, 1, F};
-    const int first = part_of(positions, POSITIONS, blockIdx.z), last = part_of(positions, POSITIONS, blockIdx.z + 1);
-    const WeightGradients to{dw + static_cast<size_t>(blockIdx.z) * K * F, F};
-    __shared__ Tiles<TAPS, FILTERS, POSITIONS> tiles;
-    tile_product<false, false>(tiles, images, upstream, K, F, first, last, to);  // (conv2d.3)
+extern "C" __global__ void __launch_bounds__(TINY_THREADS)
+    conv2d_backward_weights_2(const real* dy, const real* x, real* dw, int N, int H, int W, int C, int F, Window win,
+                              int terms) {
+    backward_weights<TinyShape, 1>(dy, x, dw, N, H, W, C, F, win, terms);  // (conv2d.3)
 }
 
-constexpr int SUM_COLUMNS = 32;  // threads of a block of conv2d_backward_bias_1
-constexpr int SUM_ROWS = 8;
+// As conv2d_backward_weights_2, with channels and filters as vectors and larger tiles.
+//
+// Computes  dw (conv2d.3), or a part of each sum
+// Thread    a tile of weights in registers
+// Reads     dy (N, OH, OW, F), x (N, H, W, C); C and F divisible by VECTOR
+// Writes    dw (parts, KH, KW, C, F)
+// No race   because one thread writes each element of a part; tile.cuh says why its shared tiles are safe
+extern "C" __global__ void __launch_bounds__(WIDE_THREADS)
+    conv2d_backward_weights_3(const real* dy, const real* x, real* dw, int N, int H, int W, int C, int F, Window win,
+                              int terms) {
+    backward_weights<WideShape, VECTOR>(dy, x, dw, N, H, W, C, F, win, terms);  // (conv2d.3)
+}
 
-// Computes  a part of db (conv2d.4): the sum of some rows of dy, seen as (positions, F)
-// Thread    every eighth row of one column; the eight then add up in shared memory, in their order
-// Reads     dy (positions, F)
-// Writes    parts (count, F); block y takes `rows` rows
-// No race   because one thread writes each sum, after a barrier behind the last write to shared memory
-extern "C" __global__ void __launch_bounds__(SUM_COLUMNS * SUM_ROWS)
-    conv2d_backward_bias_1(const real* dy, real* parts, int positions, int F, int rows) {
-    __shared__ real sums[SUM_ROWS][SUM_COLUMNS];
-    const int f = blockIdx.x * SUM_COLUMNS + threadIdx.x;
-    const int first = blockIdx.y * rows, last = min(first + rows, positions);
-    real sum = 0;
-    if (f < F)
-        for (int m = first + threadIdx.y; m < last; m += SUM_ROWS) sum += dy[m * F + f];  // (conv2d.4)
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y > 0 || f >= F) return;
-    for (int row = 1; row < SUM_ROWS; row++) sum += sums[row][threadIdx.x];
-    parts[blockIdx.y * F + f] = sum;
+constexpr int LOW = 16 * VECTOR;  // taps and channels of a tile: 64 floats, 32 doubles; filters as in a narrow one
+constexpr int LOW_THREADS = 64;
+using LowShape = Shape<LOW, NARROW, 8, 1, 2>;
+
+// As conv2d_backward_weights_3, for few taps and channels, or few filters.
+//
+// Computes  dw (conv2d.3), or a part of each sum
+// Thread    a tile of weights in registers
+// Reads     dy (N, OH, OW, F), x (N, H, W, C); C and F divisible by VECTOR
+// Writes    dw (parts, KH, KW, C, F)
+// No race   because one thread writes each element of a part; tile.cuh says why its shared tiles are safe
+extern "C" __global__ void __launch_bounds__(LOW_THREADS)
+    conv2d_backward_weights_3_low(const real* dy, const real* x, real* dw, int N, int H, int W, int C, int F, Window win,
+                                  int terms) {
+    backward_weights<LowShape, VECTOR>(dy, x, dw, N, H, W, C, F, win, terms);  // (conv2d.3)
 }

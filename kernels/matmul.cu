@@ -45,73 +45,125 @@ extern "C" __global__ void __launch_bounds__(TILE * TILE)
     if (m < M && n < N) y[m * N + n] = sum;
 }
 
+template <bool WHOLE>
 struct Product {
     real* y;
     int N;
-    __device__ __forceinline__ void operator()(int m, int n, real sum) const { y[m * N + n] = sum; }
+    __device__ __forceinline__ void operator()(int m, int n, const Vector& sums) const {
+        store_in_row<WHOLE>(y + m * N, n, N, sums);
+    }
 };
 
-// Choose who carries what: neighbouring threads take neighbours in memory.
-template <int ROWS, int COLUMNS, int DEPTH>
-__device__ __forceinline__ void any_layout(const real* a, const real* b, real* y, int M, int N, int K, int a_row,
-                                           int a_column, int b_row, int b_column) {
-    __shared__ Tiles<ROWS, COLUMNS, DEPTH> tiles;
+// The part of y = A B that a block computes: its tile, by blockIdx.x, of the sums over its terms, by blockIdx.y.
+// Neighbouring threads take neighbours in memory, so who carries what depends on which matrix is transposed.
+template <class S, int WIDTH>
+__device__ __forceinline__ void product(const real* a, const real* b, real* y, int M, int N, int K, int a_row,
+                                        int a_column, int b_row, int b_column, int terms) {
+    __shared__ Tiles<S> tiles;
     const Matrix A{a, a_row, a_column}, B{b, b_column, b_row};
-    const int first = part_of(K, DEPTH, blockIdx.z), last = part_of(K, DEPTH, blockIdx.z + 1);
-    const Product to{y + static_cast<size_t>(blockIdx.z) * M * N, N};
-    if (a_column == 1 && b_column == 1)
-        tile_product<true, false>(tiles, A, B, M, N, first, last, to);  // (matmul.1)
-    else if (a_column == 1)
-        tile_product<true, true>(tiles, A, B, M, N, first, last, to);  // (matmul.2)
+    const int across = (N + S::COLUMNS - 1) / S::COLUMNS;
+    const int tile = blockIdx.x, m0 = tile / across * S::ROWS, n0 = tile % across * S::COLUMNS;
+    const int first = blockIdx.y * terms, last = min(first + terms, K);
+    const Product<(WIDTH > 1)> to{y + blockIdx.y * M * N, N};
+    if (a_column != 1)
+        tile_product<S, WIDTH, false, false>(tiles, A, B, m0, n0, M, N, first, last, to);  // (matmul.3)
     else if (b_column == 1)
-        tile_product<false, false>(tiles, A, B, M, N, first, last, to);  // (matmul.3)
+        tile_product<S, WIDTH, true, false>(tiles, A, B, m0, n0, M, N, first, last, to);  // (matmul.1)
     else
-        tile_product<false, true>(tiles, A, B, M, N, first, last, to);
+        tile_product<S, WIDTH, true, true>(tiles, A, B, m0, n0, M, N, first, last, to);  // (matmul.2)
 }
 
-constexpr int SMALL = sizeof(real) == 4 ? 64 : 32;  // rows and columns of a block's tile
-constexpr int SMALL_DEPTH = 16;
+constexpr int SMALL = 16 * VECTOR;  // rows and columns of a block's tile: 64 floats, 32 doubles
+constexpr int SMALL_THREADS = 128;
+using SmallShape = Shape<SMALL, SMALL, 16, 1, 4>;
 
-// The register tile of tile.cuh, for small matrices: many small blocks, so that all processors have work. If there are
-// still too few, the sum over k is cut into parts, one per block along z, which sum_of_parts adds up.
+// In version 2 every multiply-add reads two numbers from shared memory. In the register tile of tile.cuh a thread reads
+// 8 + 4 numbers for 8 x 4 multiply-adds. If there are too few tiles to give all processors work, the sum over k is cut
+// into parts of so many terms, which sum_of_parts adds up.
 //
 // Computes  y = A B (matmul.1), or a part of each sum
 // Thread    a tile of sums in registers
-// Reads     a (M, K), b (K, N)
+// Reads     a (M, K), b (K, N), of which at most b lies transposed if a does not
 // Writes    y (parts, M, N)
 // No race   because one thread writes each element of a part; tile.cuh says why its shared tiles are safe
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
     matmul_3(const real* a, const real* b, real* y, int M, int N, int K, int a_row, int a_column, int b_row,
-             int b_column) {
-    any_layout<SMALL, SMALL, SMALL_DEPTH>(a, b, y, M, N, K, a_row, a_column, b_row, b_column);
+             int b_column, int terms) {
+    product<SmallShape, 1>(a, b, y, M, N, K, a_row, a_column, b_row, b_column, terms);
 }
 
-constexpr int LARGE = sizeof(real) == 4 ? 128 : 64;
-constexpr int LARGE_DEPTH = 8;
+constexpr int LARGE = 32 * VECTOR;  // 128 floats, 64 doubles
+constexpr int LARGE_THREADS = 256;
+using LargeShape = Shape<LARGE, LARGE, 8, 2, 4>;
 
-// The same with tiles twice as high and wide: a thread uses each number that it reads from shared memory eight times, not
-// four, and each number that comes from global memory is used 128 times.
+// Besides multiply-adds, version 3 spends its time on carrying numbers one by one. Here they come in vectors of 16 bytes,
+// and tiles are twice as high and wide: a thread reads 8 + 8 numbers for 8 x 8 multiply-adds, and each number that comes
+// from global memory is used 128 times.
 //
 // Computes  y = A B (matmul.1), or a part of each sum
 // Thread    a tile of sums in registers
-// Reads     a (M, K), b (K, N)
-// Writes    y (parts, M, N)
+// Reads     a (M, K), b (K, N), whose rows in memory are whole vectors
+// Writes    y (parts, M, N), whose rows are whole vectors
 // No race   because one thread writes each element of a part; tile.cuh says why its shared tiles are safe
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(LARGE_THREADS)
     matmul_4(const real* a, const real* b, real* y, int M, int N, int K, int a_row, int a_column, int b_row,
-             int b_column) {
-    any_layout<LARGE, LARGE, LARGE_DEPTH>(a, b, y, M, N, K, a_row, a_column, b_row, b_column);
+             int b_column, int terms) {
+    product<LargeShape, VECTOR>(a, b, y, M, N, K, a_row, a_column, b_row, b_column, terms);
 }
+
+// As matmul_4, with the tiles of version 3: small matrices have too few large ones to give all processors work.
+//
+// Computes  y = A B (matmul.1), or a part of each sum
+// Thread    a tile of sums in registers
+// Reads     a (M, K), b (K, N), whose rows in memory are whole vectors
+// Writes    y (parts, M, N), whose rows are whole vectors
+// No race   because one thread writes each element of a part; tile.cuh says why its shared tiles are safe
+extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
+    matmul_4_small(const real* a, const real* b, real* y, int M, int N, int K, int a_row, int a_column, int b_row,
+                   int b_column, int terms) {
+    product<SmallShape, VECTOR>(a, b, y, M, N, K, a_row, a_column, b_row, b_column, terms);
+}
+
+// --- sums in a fixed order ---------------------------------------------------------------------------------------------
+
+constexpr int SUM_THREADS = 256;
 
 // Computes  y = the sum of its parts, in their order (matmul.1)
 // Thread    one element
 // Reads     parts (count, size)
 // Writes    y (size,)
 // No race   because one thread writes each element
-extern "C" __global__ void sum_of_parts(const real* parts, real* y, int count, int size) {
-    const int index = blockIdx.x * blockDim.x + threadIdx.x;
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
+    sum_of_parts(const real* parts, real* y, int count, int size) {
+    const int index = blockIdx.x * SUM_THREADS + threadIdx.x;
     if (index >= size) return;
     real sum = 0;
+#pragma unroll 4
     for (int part = 0; part < count; part++) sum += parts[static_cast<size_t>(part) * size + index];
     y[index] = sum;
+}
+
+constexpr int SUM_COLUMNS = 32;  // threads of a block of sums_of_columns
+constexpr int SUM_ROWS = 8;
+
+// Computes  the sums of the columns of a matrix, such as db (dense.4), (conv2d.4); or parts of them
+// Thread    every eighth row of one column; the eight then add up in shared memory, in their order
+// Reads     dy (M, N)
+// Writes    parts (count, N); block y takes `rows` rows
+// No race   because one thread writes each sum, after a barrier behind the last write to shared memory
+extern "C" __global__ void __launch_bounds__(SUM_COLUMNS * SUM_ROWS)
+    sums_of_columns(const real* dy, real* parts, int M, int N, int rows) {
+    __shared__ real sums[SUM_ROWS][SUM_COLUMNS];
+    const int n = blockIdx.x * SUM_COLUMNS + threadIdx.x;
+    const int first = blockIdx.y * rows, last = min(first + rows, M);
+    real sum = 0;
+    if (n < N) {
+#pragma unroll 4
+        for (int m = first + threadIdx.y; m < last; m += SUM_ROWS) sum += dy[m * N + n];  // (dense.4)
+    }
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y > 0 || n >= N) return;
+    for (int row = 1; row < SUM_ROWS; row++) sum += sums[row][threadIdx.x];
+    parts[blockIdx.y * N + n] = sum;
 }

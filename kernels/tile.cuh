@@ -1,22 +1,43 @@
-// A matrix product in registers, y = A B with A (M, K) and B (K, N), for a block of 256 threads.
+// A matrix product in registers, y = A B with A (M, K) and B (K, N).
 //
-// The shared-memory tile lets a block fetch each number once, but each multiply-add still reads two numbers from shared
-// memory, and that is now what takes the time. Here a thread owns not one sum but a little tile of them, TM rows times
-// TN columns, in registers: for each k it reads TM + TN numbers and uses them TM * TN times. Two more ideas:
+// A tile in shared memory lets a block fetch each number once, but each multiply-add still reads two numbers from shared
+// memory, and that is now what takes the time. Here a thread owns not one sum but a little tile of them, TM rows times TN
+// columns, in registers: for each k it reads TM + TN numbers and uses them TM * TN times. Four more ideas:
 //
 // - Two buffers. While a block multiplies one pair of tiles, the next pair is on its way from global memory to registers;
 //   it is put into the other buffer, and one barrier per step is enough.
+// - Whole vectors. 16 bytes of shared memory are read by one instruction, and where an operand allows it, 16 bytes of
+//   global memory too. Every instruction that is no multiply-add takes the time of one.
+// - Compact warps. The 32 threads of a warp own 8 x 4 little tiles, so that they want few different numbers.
 // - An operand need not be a matrix in memory. It is anything that says what A(o, k) is: for a convolution, the pixel of
 //   output position o under tap k. So the image is never copied (no im2col).
 //
 // An operand is a struct with
 //     Outer outer(int o)    what is needed to know of row o of A, or column o of B, worked out once
 //     Inner inner(int k)    the same of the index k that is summed over
-//     real at(Outer, Inner)
+//     Inner sum(Inner p, Inner q)    inner(k + s), from inner(k) and inner(s): no division while the product runs
+//     int at(Outer, Inner)    where the number lies, or -1 for zero
+//     const real* numbers
 
-constexpr int THREADS = 256;  // of a block: 16 times 16 little tiles
-constexpr int SIDE = 16;
+#include "vector.cuh"
+
 constexpr int PAD = 4;  // numbers between the rows of a shared tile, so that a warp's writes go to different banks
+
+// How a block divides its tile of y: DOWN x ACROSS warps, each of 8 x 4 threads, and DEPTH values of k per step.
+template <int ROWS_, int COLUMNS_, int DEPTH_, int DOWN_, int ACROSS_>
+struct Shape {
+    static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, DEPTH = DEPTH_, DOWN = DOWN_, ACROSS = ACROSS_;
+    static constexpr int THREADS = 32 * DOWN * ACROSS;
+    static constexpr int TM = ROWS / (8 * DOWN), TN = COLUMNS / (4 * ACROSS);  // a thread's rows and columns
+    static_assert(TM % VECTOR == 0 && TN % VECTOR == 0, "threads read whole vectors of shared memory");
+};
+
+// The two pairs of tiles of a block; a kernel declares them, as __shared__. A lies k by k, as B does.
+template <class S>
+struct Tiles {
+    alignas(16) real a[2][S::DEPTH][S::ROWS + PAD];
+    alignas(16) real b[2][S::DEPTH][S::COLUMNS + PAD];
+};
 
 // A matrix in memory: the number at o * outer_step + k * inner_step.
 struct Matrix {
@@ -26,114 +47,142 @@ struct Matrix {
     int outer_step, inner_step;
     __device__ __forceinline__ Outer outer(int o) const { return o * outer_step; }
     __device__ __forceinline__ Inner inner(int k) const { return k * inner_step; }
-    __device__ __forceinline__ real at(Outer o, Inner k) const { return numbers[o + k]; }
+    __device__ __forceinline__ Inner sum(Inner p, Inner q) const { return p + q; }
+    __device__ __forceinline__ int at(Outer o, Inner k) const { return o + k; }
 };
 
-// Brings tiles of SIZE rows (or columns) times DEPTH values of k from an operand to shared memory. Threads with
-// neighbouring numbers take neighbouring k if ALONG_K, and neighbouring rows otherwise: whichever lies side by side.
-template <int SIZE, int DEPTH, bool ALONG_K, class Operand>
+// Numbers that lie side by side and move together.
+template <int COUNT>
+struct alignas(COUNT * sizeof(real)) Pack {
+    real at[COUNT];
+};
+
+// Brings tiles of SIZE rows (or columns) times DEPTH values of k from an operand to shared memory, WIDTH numbers at a
+// time. They lie side by side in memory, as neighbouring k if ALONG_K, otherwise as neighbouring rows; so do those of
+// neighbouring threads.
+template <int SIZE, int DEPTH, int THREADS, bool ALONG_K, int WIDTH, class Operand>
 struct Carrier {
-    static constexpr int EACH = SIZE * DEPTH / THREADS;  // numbers that a thread carries
-    static constexpr int STEP = ALONG_K ? THREADS / DEPTH : THREADS / SIZE;
-    static constexpr int OUTERS = ALONG_K ? EACH : 1;
+    static constexpr int PACKS = SIZE * DEPTH / WIDTH / THREADS;          // that a thread carries
+    static constexpr int LINE = (ALONG_K ? DEPTH : SIZE) / WIDTH;         // packs side by side
+    static constexpr int LINES = THREADS > LINE ? THREADS / LINE : 1;     // that all threads carry at once
+    static constexpr int OUTERS = ALONG_K ? PACKS : (LINE > THREADS ? LINE / THREADS : 1), INNERS = PACKS / OUTERS;
+    static constexpr int OUTER_STEP = ALONG_K ? LINES : THREADS * WIDTH, INNER_STEP = ALONG_K ? DEPTH : LINES;
+    static_assert(PACKS * THREADS * WIDTH == SIZE * DEPTH, "every thread carries as much");
 
     const Operand operand;
-    int o, k;  // the first of them, in the tile
+    const int o, k;  // where in the tile the thread's first pack goes
     typename Operand::Outer outers[OUTERS];
-    real carried[EACH];
+    typename Operand::Inner inner;
+    const typename Operand::Inner step;
+    Pack<WIDTH> carried[INNERS][OUTERS];
 
     // Rows beyond the last are carried as if they were the last: their sums are never stored.
-    __device__ __forceinline__ Carrier(const Operand& operand, int first, int size)
+    __device__ __forceinline__ Carrier(const Operand& operand, int first_o, int size, int first_k)
         : operand(operand),
-          o(ALONG_K ? threadIdx.x / DEPTH : threadIdx.x % SIZE),
-          k(ALONG_K ? threadIdx.x % DEPTH : threadIdx.x / SIZE) {
+          o(ALONG_K ? threadIdx.x / LINE : threadIdx.x % LINE * WIDTH),
+          k(ALONG_K ? threadIdx.x % LINE * WIDTH : threadIdx.x / LINE),
+          inner(operand.inner(first_k + k)),
+          step(operand.inner(INNER_STEP)) {
 #pragma unroll
-        for (int e = 0; e < OUTERS; e++) outers[e] = operand.outer(min(first + o + e * STEP, size - 1));
+        for (int q = 0; q < OUTERS; q++)
+            outers[q] = operand.outer(min(first_o + o + q * OUTER_STEP, size - (ALONG_K ? 1 : WIDTH)));
     }
 
+    // Read the next tile, whose first k is given, as far as k < last.
     __device__ __forceinline__ void fetch(int first, int last) {
-        if constexpr (ALONG_K) {
-            const auto inner = operand.inner(min(first + k, last - 1));
 #pragma unroll
-            for (int e = 0; e < EACH; e++) carried[e] = first + k < last ? operand.at(outers[e], inner) : real(0);
-        } else {
+        for (int p = 0; p < INNERS; p++) {
 #pragma unroll
-            for (int e = 0; e < EACH; e++) {
-                const int here = first + k + e * STEP;
-                carried[e] = here < last ? operand.at(outers[0], operand.inner(here)) : real(0);
+            for (int q = 0; q < OUTERS; q++) {
+                const int place = first + k + p * INNER_STEP < last ? operand.at(outers[q], inner) : -1;
+                const real* from = operand.numbers + place;
+                carried[p][q] = place < 0 ? Pack<WIDTH>{} : *reinterpret_cast<const Pack<WIDTH>*>(from);
             }
+            inner = operand.sum(inner, step);
         }
     }
 
     __device__ __forceinline__ void put(real (*tile)[SIZE + PAD]) const {
 #pragma unroll
-        for (int e = 0; e < EACH; e++) tile[ALONG_K ? k : k + e * STEP][ALONG_K ? o + e * STEP : o] = carried[e];
+        for (int p = 0; p < INNERS; p++) {
+#pragma unroll
+            for (int q = 0; q < OUTERS; q++) {
+                real* to = &tile[k + p * INNER_STEP][o + q * OUTER_STEP];
+                if constexpr (ALONG_K) {
+#pragma unroll
+                    for (int e = 0; e < WIDTH; e++) to[e * (SIZE + PAD)] = carried[p][q].at[e];
+                } else {
+                    *reinterpret_cast<Pack<WIDTH>*>(to) = carried[p][q];
+                }
+            }
+        }
     }
 };
 
-// The rows, or columns, of a block's tile that a thread owns: neighbours in groups of up to four, because a thread reads
-// four neighbouring floats of shared memory at once.
-template <int EACH>
-__device__ __forceinline__ int owned(int side, int e) {
-    constexpr int GROUP = EACH < 4 ? EACH : 4;
-    return (e / GROUP) * GROUP * SIDE + side * GROUP + e % GROUP;
+// Write numbers to a row of N, from the n-th on, as far as they belong to it. WHOLE promises that rows are whole vectors.
+template <bool WHOLE = false>
+__device__ __forceinline__ void store_in_row(real* row, int n, int N, const Vector& numbers) {
+    if (WHOLE || N % VECTOR == 0) {
+        store_vector(row + n, numbers);
+    } else {
+#pragma unroll
+        for (int e = 0; e < VECTOR; e++)
+            if (n + e < N) row[n + e] = numbers.at[e];
+    }
 }
 
-// The two pairs of tiles of a block; a kernel declares them, as __shared__.
-template <int ROWS, int COLUMNS, int DEPTH>
-struct Tiles {
-    alignas(16) real a[2][DEPTH][ROWS + PAD];
-    alignas(16) real b[2][DEPTH][COLUMNS + PAD];
-};
-
-// Compute a block's tile of y, ROWS times COLUMNS, summing over k from `first` up to `last`, and give each sum to
-// y(m, n, sum). The block's number along x chooses the rows, along y the columns.
-template <bool A_ALONG_K, bool B_ALONG_K, int ROWS, int COLUMNS, int DEPTH, class A, class B, class Y>
-__device__ __forceinline__ void tile_product(Tiles<ROWS, COLUMNS, DEPTH>& tiles, const A& a, const B& b, int M, int N,
+// Compute the tile of y that begins at (m0, n0), summing over k from `first` up to `last`, and give the sums to
+// y(m, n, Vector), of which those beyond column N do not count. WIDTH numbers of A and of B are carried together.
+template <class S, int WIDTH, bool A_ALONG_K, bool B_ALONG_K, class A, class B, class Y>
+__device__ __forceinline__ void tile_product(Tiles<S>& tiles, const A& a, const B& b, int m0, int n0, int M, int N,
                                              int first, int last, const Y& y) {
-    constexpr int TM = ROWS / SIDE, TN = COLUMNS / SIDE;
-    const int m0 = blockIdx.x * ROWS, n0 = blockIdx.y * COLUMNS;
-    const int row = threadIdx.x / SIDE, column = threadIdx.x % SIDE;
-    Carrier<ROWS, DEPTH, A_ALONG_K, A> from_a(a, m0, M);
-    Carrier<COLUMNS, DEPTH, B_ALONG_K, B> from_b(b, n0, N);
+    constexpr int TM = S::TM, TN = S::TN;
+    // Lanes 2i and 2i + 1 want the same rows, lanes i and i + 2 the same columns: so a warp reads them in fewest turns.
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int row = warp / S::ACROSS * 8 * TM + lane / 2 % 8 * VECTOR;
+    const int column = warp % S::ACROSS * 4 * TN + (lane / 16 * 2 + lane % 2) * VECTOR;
+    Carrier<S::ROWS, S::DEPTH, S::THREADS, A_ALONG_K, WIDTH, A> from_a(a, m0, M, first);
+    Carrier<S::COLUMNS, S::DEPTH, S::THREADS, B_ALONG_K, WIDTH, B> from_b(b, n0, N, first);
     real sums[TM][TN] = {};
 
     from_a.fetch(first, last);
     from_b.fetch(first, last);
     int buffer = 0;
-    for (int k0 = first; k0 < last; k0 += DEPTH) {
+    for (int k0 = first; k0 < last; k0 += S::DEPTH) {
         from_a.put(tiles.a[buffer]);
         from_b.put(tiles.b[buffer]);
         __syncthreads();  // this pair of tiles is complete, and nobody reads the other pair any more
-        if (k0 + DEPTH < last) {
-            from_a.fetch(k0 + DEPTH, last);
-            from_b.fetch(k0 + DEPTH, last);
+        if (k0 + S::DEPTH < last) {
+            from_a.fetch(k0 + S::DEPTH, last);
+            from_b.fetch(k0 + S::DEPTH, last);
         }
 #pragma unroll
-        for (int k = 0; k < DEPTH; k++) {
-            real from_row[TM], from_column[TN];
+        for (int k = 0; k < S::DEPTH; k++) {
+            Vector from_row[TM / VECTOR], from_column[TN / VECTOR];
 #pragma unroll
-            for (int i = 0; i < TM; i++) from_row[i] = tiles.a[buffer][k][owned<TM>(row, i)];
+            for (int i = 0; i < TM / VECTOR; i++) from_row[i] = load_vector(&tiles.a[buffer][k][row + i * 8 * VECTOR]);
 #pragma unroll
-            for (int j = 0; j < TN; j++) from_column[j] = tiles.b[buffer][k][owned<TN>(column, j)];
+            for (int j = 0; j < TN / VECTOR; j++)
+                from_column[j] = load_vector(&tiles.b[buffer][k][column + j * 4 * VECTOR]);
 #pragma unroll
             for (int i = 0; i < TM; i++)
 #pragma unroll
-                for (int j = 0; j < TN; j++) sums[i][j] += from_row[i] * from_column[j];
+                for (int j = 0; j < TN; j++)
+                    sums[i][j] += from_row[i / VECTOR].at[i % VECTOR] * from_column[j / VECTOR].at[j % VECTOR];
         }
-        buffer = 1 - buffer;
+        buffer ^= 1;
     }
 #pragma unroll
-    for (int i = 0; i < TM; i++)
+    for (int i = 0; i < TM; i++) {
+        const int m = m0 + row + i / VECTOR * 8 * VECTOR + i % VECTOR;
+        if (m >= M) continue;
 #pragma unroll
-        for (int j = 0; j < TN; j++) {
-            const int m = m0 + owned<TM>(row, i), n = n0 + owned<TN>(column, j);
-            if (m < M && n < N) y(m, n, sums[i][j]);
+        for (int j = 0; j < TN; j += VECTOR) {
+            const int n = n0 + column + j / VECTOR * 4 * VECTOR;
+            Vector together;
+#pragma unroll
+            for (int e = 0; e < VECTOR; e++) together.at[e] = sums[i][j + e];
+            if (n < N) y(m, n, together);
         }
-}
-
-// The part of the sum over k that a block takes, if the grid has several blocks along z: [first, last).
-__device__ __forceinline__ int part_of(int size, int depth, int part) {
-    const int steps = (size + depth - 1) / depth;
-    return min(size, (steps * part + static_cast<int>(gridDim.z) - 1) / static_cast<int>(gridDim.z) * depth);
+    }
 }

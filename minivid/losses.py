@@ -1,7 +1,7 @@
 """Losses with the names, defaults and reductions of Keras 3.
 
 A loss flattens all axes but the last into M rows of K numbers, gives each row a loss l[m] (the formulas are in
-docs/ops: mse.md, mae.md, softmax_cross_entropy.md, sigmoid_cross_entropy.md), and averages
+docs/ops: mse.md, mae.md, huber.md, softmax_cross_entropy.md, sigmoid_cross_entropy.md, iou.md), and averages
 
     L = (1/M) Σ_m w[m] · l[m]        so that   dl[m] = w[m] / M
 
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from minivid.backend import xp_of
+from minivid.ops.huber import huber_backward, huber_forward
+from minivid.ops.iou import giou_backward, giou_forward, iou_backward, iou_forward
 from minivid.ops.mae import mae_backward, mae_forward
 from minivid.ops.mse import mse_backward, mse_forward
 from minivid.ops.sigmoid_cross_entropy import (
@@ -36,6 +38,9 @@ from minivid.utils import to_categorical
 __all__ = [
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "GIoULoss",
+    "Huber",
+    "IoULoss",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -266,6 +271,94 @@ class MeanAbsoluteError(_Regression):
     row_forward, row_backward = staticmethod(mae_forward), staticmethod(mae_backward)
 
 
+class Huber(_Regression):
+    """Mean of Huber's function of y_pred − y_true over the last axis, then over the batch: "huber".
+
+    Parameters
+    ----------
+    delta : float
+        δ, the distance from which an error counts by its size and no longer by its square.
+
+    Notes
+    -----
+    Rows: (huber.1) and (huber.2), as in Keras. Smooth L1 is this with δ = 1, up to the factor K of a sum in place of a
+    mean. See `Loss` for shapes, weights and masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Huber().forward(np.array([[1.5, 5.0]]), np.array([[2.0, 2.0]]))  # (1/8 + 5/2) / 2
+    1.3125
+    """
+
+    name = "huber"
+
+    def __init__(self, delta: float = 1.0):
+        super().__init__()
+        if not delta > 0:
+            raise ValueError(f"{self.name}: delta must be positive, got {delta!r}")
+        self.delta = float(delta)
+
+    def row_forward(self, y, t):
+        return huber_forward(y, t, self.delta)
+
+    def row_backward(self, dlosses, y, t):
+        return huber_backward(dlosses, y, t, self.delta)
+
+
+class _BoxLoss(_Regression):
+    """One minus an overlap of boxes."""
+
+    def target_rows(self, y_true, shape):
+        if shape[-1] != 4:
+            raise ValueError(f"{self.name} takes boxes (..., 4) of x1, y1, x2, y2, got y_pred of shape {shape}")
+        return super().target_rows(y_true, shape)
+
+    def row_forward(self, y, t):
+        return 1 - self.overlap_forward(y, t)
+
+    def row_backward(self, dlosses, y, t):
+        return self.overlap_backward(-dlosses, y, t)
+
+
+class IoULoss(_BoxLoss):
+    """Mean of 1 − IoU of boxes (..., 4), x1, y1, x2, y2: "iou".
+
+    Notes
+    -----
+    Rows: (iou.4). No gradient where prediction and target do not meet: see `GIoULoss`. Yu et al., "UnitBox", ACM
+    Multimedia 2016, use −log IoU. See `Loss` for shapes, weights and masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> IoULoss().forward(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[0.0, 0.0, 2.0, 1.0]]))
+    0.5
+    """
+
+    name = "iou"
+    overlap_forward, overlap_backward = staticmethod(iou_forward), staticmethod(iou_backward)
+
+
+class GIoULoss(_BoxLoss):
+    """Mean of 1 − GIoU of boxes (..., 4), x1, y1, x2, y2: "giou".
+
+    Notes
+    -----
+    Rows: (iou.6), Rezatofighi et al., CVPR 2019. From 0, equal, to 2, far apart. See `Loss` for shapes, weights and
+    masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GIoULoss().forward(np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([[3.0, 0.0, 4.0, 1.0]]))
+    1.5
+    """
+
+    name = "giou"
+    overlap_forward, overlap_backward = staticmethod(giou_forward), staticmethod(giou_backward)
+
+
 # --- classification ----------------------------------------------------------------------------------------
 
 
@@ -477,6 +570,9 @@ _NAMES = {
     "mean_squared_error": MeanSquaredError,
     "mae": MeanAbsoluteError,
     "mean_absolute_error": MeanAbsoluteError,
+    "huber": Huber,
+    "iou": IoULoss,
+    "giou": GIoULoss,
 }
 
 
@@ -487,8 +583,8 @@ def get(loss: str | Loss | dict[str, Any]) -> Loss:
     ----------
     loss : str, Loss or dict
         "categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy", "mse" or
-        "mean_squared_error", "mae" or "mean_absolute_error"; a `Loss`, which is returned as it is; or what `serialize`
-        returned.
+        "mean_squared_error", "mae" or "mean_absolute_error", "huber", "iou", "giou"; a `Loss`, which is returned as it
+        is; or what `serialize` returned.
 
     Returns
     -------

@@ -556,13 +556,13 @@ def _layer_from_config(description: dict):
         return _model_from_config(config)
     if class_name not in layer_classes.__all__ or class_name == "Layer":
         raise ValueError(f"there is no layer class {class_name!r}")
-    if "layer" in config:
-        config["layer"] = _layer_from_config(config["layer"])
+    for inner in config.keys() & {"layer", "backward_layer"}:
+        config[inner] = _layer_from_config(config[inner])
     return getattr(layer_classes, class_name)(**config)
 
 
 def _wants_sequence(layer) -> bool:
-    return isinstance(layer, RecurrentLayer | layer_classes.TimeDistributed)
+    return isinstance(layer, RecurrentLayer | layer_classes.TimeDistributed | layer_classes.Bidirectional)
 
 
 def _under(prefix: str, tensors: dict) -> dict:

@@ -53,6 +53,29 @@ def convolution(**options):
     )
 
 
+def transposed_convolution():
+    w, options = draw(3, 3, 40, 35), {"strides": 2, "padding": "same"}
+    return both_ways(
+        lambda: ops.conv2d_transpose_forward(images, w, draw(40), **options),
+        lambda y: ops.conv2d_transpose_backward(y, images, w, **options),
+    )
+
+
+def upsampling():
+    return both_ways(
+        lambda: ops.upsampling2d_forward(images, (2, 3)),
+        lambda y: ops.upsampling2d_backward(y, images.shape, (2, 3)),
+    )
+
+
+def conv_lstm2d():
+    clips, w, r = draw(5, 4, 9, 11, 7), draw(3, 3, 7, 4 * 19) / 8, draw(3, 3, 19, 4 * 19) / 8
+    return both_ways(
+        lambda: ops.conv_lstm2d_forward(clips, w, r, mask=mask[:5, :4], padding="same"),
+        lambda h, c, cache: ops.conv_lstm2d_backward(h, c, clips, w, r, h, c, cache, mask=mask[:5, :4], padding="same"),
+    )
+
+
 def max_pooling(size, strides):
     return both_ways(
         lambda: ops.maxpool2d_forward(images, size, strides),
@@ -151,9 +174,24 @@ def losses():
     ]
     distances = [
         both_ways(lambda forward=forward: forward(rows, targets), lambda _, b=backward: b(per_row, rows, targets))
-        for forward, backward in [(ops.mse_forward, ops.mse_backward), (ops.mae_forward, ops.mae_backward)]
+        for forward, backward in [
+            (ops.mse_forward, ops.mse_backward),
+            (ops.mae_forward, ops.mae_backward),
+            (ops.huber_forward, ops.huber_backward),
+        ]
     ]
     return [array for arrays in cross_entropies + distances for array in arrays]
+
+
+def boxes():
+    first, second = np.abs(draw(1001, 4)), np.abs(draw(1002, 4))[:1001]
+    first[:, 2:] += first[:, :2]
+    second[:, 2:] += second[:, :2]
+    return [
+        array
+        for forward, backward in [(ops.iou_forward, ops.iou_backward), (ops.giou_forward, ops.giou_backward)]
+        for array in both_ways(lambda f=forward: f(first, second), lambda v, b=backward: b(v, first, second))
+    ]
 
 
 CALLS = {
@@ -165,7 +203,8 @@ CALLS = {
         f.__name__: f
         for f in (average_pooling, global_average_pooling, lstm, gru, simple_rnn, batch_norm, batch_norm_inference)
     },
-    **{f.__name__: f for f in (dropout, dense, products, losses)},
+    **{f.__name__: f for f in (dropout, dense, products, losses, boxes)},
+    **{f.__name__: f for f in (transposed_convolution, upsampling, conv_lstm2d)},
     **{name: partial(activation, name) for name in ("relu", "tanh", "sigmoid", "softmax")},
 }
 

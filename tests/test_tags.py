@@ -2,11 +2,11 @@
 
 import pkgutil
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from docs._ext.traceability import TAG, cited_in, how_often, without_code_blocks
 from minivid import ops
 from minivid.backend import Op
 from minivid.gradcheck.cases import cases
@@ -17,26 +17,6 @@ SOURCES = sorted((ROOT / "minivid").rglob("*.py"))
 KERNELS = sorted((ROOT / "kernels").glob("*.cu*"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
-TAG = re.compile(r"\\tag\{([^}]*)\}")
-
-
-def derived():
-    """Return every equation of the documentation and how often it is there."""
-    return Counter(tag for page in PAGES for tag in TAG.findall(page.read_text(encoding="utf-8")))
-
-
-def without_code_blocks(page):
-    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-
-
-def cited(files):
-    """Return every equation that files name, ``(conv2d.3)``, and the first file that does."""
-    found = {}
-    for path in files:
-        for tag in re.findall(r"\(([a-z]\w*\.\d+[a-z]?)\)", without_code_blocks(path)):
-            found.setdefault(tag, path.relative_to(ROOT).as_posix())
-    return found
-
 
 def operations():
     """Return the files of `minivid.ops` that define operations."""
@@ -46,7 +26,7 @@ def operations():
 
 
 def test_equations_have_one_place():
-    assert {tag: count for tag, count in derived().items() if count > 1} == {}
+    assert {tag: count for tag, count in how_often().items() if count > 1} == {}
 
 
 def test_equations_have_the_name_of_their_page():
@@ -58,7 +38,7 @@ def test_equations_have_the_name_of_their_page():
 
 def test_equations_are_numbered_from_one():
     numbers = {}
-    for tag in derived():
+    for tag in how_often():
         family, _, number = tag.partition(".")
         numbers.setdefault(family, []).append(int(number.rstrip("abc")))
     for family, found in numbers.items():
@@ -67,16 +47,16 @@ def test_equations_are_numbered_from_one():
 
 @pytest.mark.parametrize("files", [SOURCES, KERNELS, PAGES], ids=["code", "kernels", "pages"])
 def test_cited_equations_exist(files):
-    known = derived()
-    assert {tag: path for tag, path in cited(files).items() if tag not in known} == {}
+    known = how_often()
+    assert {tag: path for tag, path in cited_in(files).items() if tag not in known} == {}
 
 
 def test_equations_are_cited_by_code_or_tests():
-    assert sorted(set(derived()) - set(cited([*SOURCES, *TESTS]))) == []
+    assert sorted(set(how_often()) - set(cited_in([*SOURCES, *TESTS]))) == []
 
 
 def test_equations_of_the_gradient_checker_exist():
-    known = derived()
+    known = how_often()
     for case in cases(seed=0):
         for equation in case.equations.values():
             assert equation in known, (case.operation, equation)
@@ -96,7 +76,7 @@ def test_an_operation_states_its_equations_first(name):
     """The docstring of an operation's file has every equation that its code cites as its own."""
     text = (ROOT / "minivid" / "ops" / f"{name}.py").read_text(encoding="utf-8")
     docstring = text.split('"""')[1]
-    own = {tag for tag in derived() if tag.partition(".")[0] == name}
+    own = {tag for tag in how_often() if tag.partition(".")[0] == name}
     in_code = {tag for tag in own if f"({tag})" in text.replace(docstring, "")}
     assert sorted(tag for tag in in_code if f"({tag})" not in docstring) == []
 

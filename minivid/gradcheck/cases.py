@@ -78,21 +78,26 @@ def cases(seed: int = 0) -> list[Case]:
         _conv2d(rng, "valid"),
         _conv2d(rng, "same, stride 2x3", padding="same", strides=(2, 3)),
         _conv2d(rng, "padded, dilated", padding=((0, 2), (1, 0)), dilation=(2, 1)),
+        _conv2d_transpose(rng, "valid, stride 2x3", strides=(2, 3), output_padding=1),
+        _conv2d_transpose(rng, "same, dilated", strides=(2, 1), padding="same", dilation=(1, 2)),
         _maxpool2d(rng, "overlapping", pool_size=(3, 2), strides=(2, 1)),
         _maxpool2d(rng, "same", pool_size=(2, 3), padding="same"),
         _avgpool2d(rng, "overlapping", pool_size=(3, 2), strides=(2, 1)),
         _avgpool2d(rng, "same", pool_size=(2, 3), padding="same"),
         _global_avgpool2d(rng),
+        _upsampling2d(rng),
         _matmul(rng),
         _dense(rng),
         *(_activation(rng, name) for name in ("relu", "tanh", "sigmoid", "softmax")),
         *(_simple_rnn(rng, mask) for mask in (None, _MASK)),
         *(_lstm(rng, mask) for mask in (None, _MASK)),
         *(_gru(rng, mask) for mask in (None, _MASK)),
+        *(_conv_lstm2d(rng, mask) for mask in (None, _MASK)),
         _batch_norm(rng),
         _batch_norm_inference(rng),
         _dropout(rng),
         *(_loss(rng, *loss) for loss in _LOSSES),
+        *(_boxes(rng, *loss) for loss in _BOXES),
     ]
 
 
@@ -132,6 +137,55 @@ def _conv2d(rng, options: str, **kwargs) -> Case:
         inputs={"x": x, "w": w, "b": b},
         terms=x.size // 2,  # dw sums over images and positions
         equations={"y": "conv2d.1", "x": "conv2d.2", "w": "conv2d.3", "b": "conv2d.4"},
+    )
+
+
+def _conv2d_transpose(rng, options: str, **kwargs) -> Case:
+    def forward(x, w, b):
+        return ops.conv2d_transpose_forward(x, w, b, **kwargs)
+
+    def backward(dy, x, w, b):
+        dx, dw, db = ops.conv2d_transpose_backward(dy, x, w, **kwargs)
+        return {"x": dx, "w": dw, "b": db}
+
+    x, w, b = _normal(rng, 2, 3, 4, 2), _normal(rng, 3, 2, 3, 2), _normal(rng, 3)
+    return Case(
+        operation="conv2d_transpose",
+        options=options,
+        ops=(
+            ops.conv2d_transpose_forward,
+            ops.conv2d_transpose_backward_input,
+            ops.conv2d_transpose_backward_weights,
+        ),
+        forward=forward,
+        backward=backward,
+        inputs={"x": x, "w": w, "b": b},
+        terms=2 * 8 * 12,  # db sums over images and positions
+        equations={
+            "y": "conv2d_transpose.1",
+            "x": "conv2d_transpose.2",
+            "w": "conv2d_transpose.3",
+            "b": "conv2d_transpose.4",
+        },
+    )
+
+
+def _upsampling2d(rng) -> Case:
+    def forward(x):
+        return ops.upsampling2d_forward(x, (2, 3))
+
+    def backward(dy, x):
+        return {"x": ops.upsampling2d_backward(dy, x.shape, (2, 3))}
+
+    return Case(
+        operation="upsampling2d",
+        options="2x3",
+        ops=(ops.upsampling2d_forward, ops.upsampling2d_backward),
+        forward=forward,
+        backward=backward,
+        inputs={"x": _normal(rng, 2, 3, 4, 3)},
+        terms=6,
+        equations={"y": "upsampling2d.1", "x": "upsampling2d.2"},
     )
 
 
@@ -365,6 +419,51 @@ def _gru(rng, mask) -> Case:
     )
 
 
+def _conv_lstm2d(rng, mask) -> Case:
+    options = {"strides": (2, 1), "padding": "same"}
+
+    def forward(x, kernel, recurrent_kernel, bias, h0, c0):
+        return ops.conv_lstm2d_forward(x, kernel, recurrent_kernel, bias, h0, c0, mask, **options)[:2]
+
+    def backward(upstream, x, kernel, recurrent_kernel, bias, h0, c0):
+        dh, dc = upstream
+        h, c, cache = ops.conv_lstm2d_forward(x, kernel, recurrent_kernel, bias, h0, c0, mask, **options)
+        arguments = dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0, c0, mask
+        gradients = ops.conv_lstm2d_backward(*arguments, **options)
+        return dict(zip(("x", "kernel", "recurrent_kernel", "bias", "h0", "c0"), gradients, strict=True))
+
+    gates = {"i": "conv_lstm2d.10", "f": "conv_lstm2d.11", "C~": "conv_lstm2d.12", "o": "conv_lstm2d.13"}
+    return Case(
+        operation="conv_lstm2d",
+        options="" if mask is None else "mask",
+        ops=(ops.conv_lstm2d_forward, ops.conv_lstm2d_backward),
+        forward=forward,
+        backward=backward,
+        inputs={
+            "x": _normal(rng, _N, _T, 3, 4, _D),
+            "kernel": _normal(rng, 3, 2, _D, 4 * _U) / 6,
+            "recurrent_kernel": _normal(rng, 2, 3, _U, 4 * _U) / 6,
+            "bias": _normal(rng, 4 * _U),
+            "h0": _normal(rng, _N, 2, 4, _U),
+            "c0": _normal(rng, _N, 2, 4, _U),
+        },
+        terms=_N * _T * 4 * _U * 8,
+        equations={
+            "h": "conv_lstm2d.7",
+            "c": "conv_lstm2d.6",
+            "x": "conv_lstm2d.14",
+            "kernel": "conv_lstm2d.15",
+            "recurrent_kernel": "conv_lstm2d.16",
+            "bias": "conv_lstm2d.17",
+            "h0": "conv_lstm2d.18",
+            "c0": "conv_lstm2d.19",
+            **_of_slots(gates),
+        },
+        outputs=("h", "c"),
+        parts=_slots(*gates),
+    )
+
+
 # --- training -------------------------------------------------------------------------------------------------
 
 
@@ -445,6 +544,7 @@ _LOSSES = (  # operation, its argument, equations of the loss and of its gradien
     ("binary_cross_entropy", "probabilities", "sigmoid_cross_entropy.4", "sigmoid_cross_entropy.5"),
     ("mse", "predictions", "mse.1", "mse.2"),
     ("mae", "predictions", "mae.1", "mae.2"),
+    ("huber", "predictions", "huber.1", "huber.2"),
 )
 
 
@@ -480,4 +580,36 @@ def _loss(rng, operation: str, argument: str, loss_equation: str, gradient_equat
         equations={"losses": loss_equation, argument: gradient_equation},
         outputs=("losses",),
         smooth=operation != "mae",
+    )
+
+
+# --- overlaps of boxes: corner by corner, some nested, some apart; no two sides in one place --------------------
+
+_BOXES = (("iou", "iou.4"), ("giou", "iou.6"))
+
+
+def _boxes(rng, operation: str, equation: str) -> Case:
+    overlap_forward, overlap_backward = getattr(ops, f"{operation}_forward"), getattr(ops, f"{operation}_backward")
+    targets = np.array([[0.0, 0.0, 4.0, 3.0]] * 5)
+    corners = np.array(
+        [[1, 1, 2, 2], [-1, -2, 5, 4], [1, -1, 6, 2], [-2, 1, 3, 5], [-1, -1, 2, 2]], np.float64
+    )  # inside, around, and across three corners
+    predictions = (corners + rng.uniform(0.1, 0.4, size=corners.shape)).astype(np.float32).astype(np.float64)
+
+    def forward(boxes):
+        return overlap_forward(boxes, targets.astype(boxes.dtype))
+
+    def backward(dvalues, boxes):
+        return {"boxes": overlap_backward(dvalues, boxes, targets.astype(boxes.dtype))}
+
+    return Case(
+        operation=operation,
+        options="",
+        ops=(overlap_forward, overlap_backward),
+        forward=forward,
+        backward=backward,
+        inputs={"boxes": predictions},
+        terms=4,
+        equations={"values": equation, "boxes": "iou.10"},
+        outputs=("values",),
     )

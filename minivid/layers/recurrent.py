@@ -170,7 +170,7 @@ class RecurrentLayer(Layer):
         return self.carried or [None] * len(self.state_names)
 
     def _checked_states(self, given, x) -> list:
-        shape = (len(x), self.units)
+        shape = self.state_shape(x)
         given = given if isinstance(given, list | tuple) else [given]
         shapes = [np.shape(state) for state in given]
         if shapes != [shape] * len(self.state_names):
@@ -179,6 +179,10 @@ class RecurrentLayer(Layer):
                 f"got shapes {shapes}"
             )
         return [xp_of(x).asarray(state, dtype=self.dtype) for state in given]
+
+    def state_shape(self, x: np.ndarray) -> tuple[int, ...]:
+        """Return the shape of a state for a batch."""
+        return (len(x), self.units)
 
     def backward(self, dy: np.ndarray | tuple, need_dx: bool = True) -> np.ndarray | None:
         """Backpropagate through time; see `Layer.backward`.

@@ -22,11 +22,11 @@ import numpy as np
 from numba import prange
 
 from minivid.backend import Op, xp_of
-from minivid.cuda import blocks, constants, launch
+from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty
 from minivid.ops import winograd
-from minivid.ops.matmul import number_of_parts, sum_of_parts
+from minivid.ops.matmul import sum_of_parts, sums_of_columns, terms_of_a_part
 from minivid.ops.tile import Grid, column_sums, gather_product, gather_product_transposed, packed
 from minivid.ops.window import Padding, Window, window_of
 
@@ -469,38 +469,49 @@ def conv2d_backward_weights_cpu(dy, x, w_shape, strides=1, padding="valid", dila
 
 # --- GPU: kernels/conv2d.cu ---------------------------------------------------------------------------------------
 
+_PER_BLOCK = 256  # threads of the first versions
+_RESIDENT = 384  # threads of tiles in registers that a multiprocessor holds at the same time
+
 
 def conv2d_forward_gpu_1(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`: one thread per output."""
-    win, y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
+    y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
     _launch_per_element("conv2d_forward_1", y.size, *arguments)
     return y
 
 
 def conv2d_forward_gpu_2(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`: tiles in shared memory."""
-    win, y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
+    y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
     tile = constants("conv2d", y.dtype).TILE
-    grid = blocks(len(x) * win.OH * win.OW, tile), blocks(w.shape[3], tile)
+    grid = blocks(_positions(y), tile), blocks(y.shape[3], tile)
     launch("conv2d", "conv2d_forward_2", grid, (tile, tile), *arguments)
     return y
 
 
-def conv2d_forward_gpu(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
+def conv2d_forward_gpu_3(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
     """See `conv2d_forward`: tiles in registers."""
-    win, y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
-    _launch_tiles("conv2d_forward_3", len(x) * win.OH * win.OW, w.shape[3], *arguments)
+    y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
+    _launch_tiles("conv2d_forward_3", _positions(y), y.shape[3], *arguments)
+    return y
+
+
+def conv2d_forward_gpu(x, w, b=None, strides=1, padding="valid", dilation=1, relu=False):
+    """See `conv2d_forward`: tiles in registers, carried as vectors."""
+    y, arguments = _forward_arguments(x, w, b, strides, padding, dilation, relu)
+    kernel = "conv2d_forward_4" if _whole_vectors(*arguments[:2]) else "conv2d_forward_3"
+    _launch_tiles(kernel, _positions(y), y.shape[3], *arguments)
     return y
 
 
 def _forward_arguments(x, w, b, strides, padding, dilation, relu):
-    """Return the window, an empty y, and what the kernels of the forward pass take."""
+    """Return an empty y, and what the kernels of the forward pass take."""
     win, xp = _conv2d_window(x.shape, w.shape, strides, padding, dilation), xp_of(x, w, b)
     (N, H, W, C), F, dtype = x.shape, w.shape[3], np.result_type(x.dtype, w.dtype)
     b = xp.zeros(F, dtype) if b is None else b
     x, w, b = (xp.ascontiguousarray(array, dtype=dtype) for array in (x, w, b))
     y = xp.empty((N, win.OH, win.OW, F), dtype)
-    return win, y, (x, w, b, y, N, H, W, C, F, win, int(relu))
+    return y, (x, w, b, y, N, H, W, C, F, win, int(relu))
 
 
 def conv2d_backward_input_gpu_1(dy, w, x_shape, strides=1, padding="valid", dilation=1):
@@ -510,10 +521,25 @@ def conv2d_backward_input_gpu_1(dy, w, x_shape, strides=1, padding="valid", dila
     return dx
 
 
-def conv2d_backward_input_gpu(dy, w, x_shape, strides=1, padding="valid", dilation=1):
-    """See `conv2d_backward_input`: tiles in registers."""
+def conv2d_backward_input_gpu_2(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`: tiles in registers, one convolution for each class of pixels."""
     dx, arguments = _backward_input_arguments(dy, w, x_shape, strides, padding, dilation)
-    _launch_tiles("conv2d_backward_input_2", dx.size // max(dx.shape[3], 1), dx.shape[3], *arguments)
+    _launch_classes("conv2d_backward_input_2", "WIDE", dx, arguments)
+    return dx
+
+
+def conv2d_backward_input_gpu(dy, w, x_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_input`: tiles in registers, carried as vectors."""
+    dx, arguments = _backward_input_arguments(dy, w, x_shape, strides, padding, dilation)
+    dy, w, C, size = *arguments[:2], dx.shape[3], constants("conv2d", dx.dtype)
+    if w.shape[3] % size.VECTOR or not aligned(dy, w):
+        _launch_classes("conv2d_backward_input_2", "WIDE", dx, arguments)
+    elif C <= size.FEW:
+        _launch_classes("conv2d_backward_input_3_few", "FEW", dx, arguments)
+    elif _narrow(C, size):
+        _launch_classes("conv2d_backward_input_3_narrow", "NARROW", dx, arguments)
+    else:
+        _launch_classes("conv2d_backward_input_3", "WIDE", dx, arguments)
     return dx
 
 
@@ -526,25 +552,39 @@ def _backward_input_arguments(dy, w, x_shape, strides, padding, dilation):
     return dx, (dy, w, dx, *x_shape, w.shape[3], win)
 
 
+def _launch_classes(kernel: str, tile: str, dx, arguments) -> None:
+    """Launch a kernel that takes the classes of pixels along y, as many tiles as the largest class, the first, has."""
+    (N, H, W, C), size, win = dx.shape, vars(constants("conv2d", dx.dtype)), arguments[-1]
+    pixels = N * blocks(H, win.SH) * blocks(W, win.SW)
+    grid = blocks(pixels, size["ROWS"]) * blocks(C, size[tile]), win.SH * win.SW
+    launch("conv2d", kernel, grid, size[f"{tile}_THREADS"], *arguments)  # (conv2d.2)
+
+
 def conv2d_backward_weights_gpu_1(dy, x, w_shape, strides=1, padding="valid", dilation=1):
     """See `conv2d_backward_weights`: one thread per weight."""
     dy, x, win = _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation)
     dw = xp_of(dy).empty(w_shape, dy.dtype)
     _launch_per_element("conv2d_backward_weights_1", dw.size, dy, x, dw, *x.shape, w_shape[3], win)
-    return dw, _bias_gradient_gpu(dy)
+    return dw, sums_of_columns(dy.reshape(_positions(dy), w_shape[3]))  # (conv2d.4)
+
+
+def conv2d_backward_weights_gpu_2(dy, x, w_shape, strides=1, padding="valid", dilation=1):
+    """See `conv2d_backward_weights`: tiles in registers, the positions in parts."""
+    dy, x, win = _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation)
+    return _weights_in_parts("conv2d_backward_weights_2", "TINY", "TINY", dy, x, w_shape, win)
 
 
 def conv2d_backward_weights_gpu(dy, x, w_shape, strides=1, padding="valid", dilation=1):
-    """See `conv2d_backward_weights`: tiles in registers, the positions in parts."""
+    """See `conv2d_backward_weights`: tiles in registers, carried as vectors, the positions in parts."""
     dy, x, win = _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation)
     (KH, KW, C, F), size = w_shape, constants("conv2d", dy.dtype)
-    grid = blocks(KH * KW * C, size.TAPS), blocks(F, size.FILTERS)
-    parts = number_of_parts(grid[0] * grid[1], len(x) * win.OH * win.OW)
-    sums = xp_of(dy).empty((parts, *w_shape), dy.dtype)
-    arguments = dy, x, sums, *x.shape, F, win
-    launch("conv2d", "conv2d_backward_weights_2", (*grid, parts), size.THREADS, *arguments)  # (conv2d.3)
-    dw = sums[0] if parts == 1 else sum_of_parts(sums, xp_of(dy).empty(w_shape, dy.dtype))
-    return dw, _bias_gradient_gpu(dy)
+    if not _whole_vectors(x, dy):
+        return _weights_in_parts("conv2d_backward_weights_2", "TINY", "TINY", dy, x, w_shape, win)
+    wide = blocks(KH * KW * C, size.ROWS) * blocks(F, size.WIDE) * size.ROWS * size.WIDE
+    low = blocks(KH * KW * C, size.LOW) * blocks(F, size.NARROW) * size.LOW * size.NARROW
+    if low * 1.2 < wide:  # small tiles do more work per sum, but fewer sums beyond the edges
+        return _weights_in_parts("conv2d_backward_weights_3_low", "LOW", "NARROW", dy, x, w_shape, win)
+    return _weights_in_parts("conv2d_backward_weights_3", "ROWS", "WIDE", dy, x, w_shape, win)
 
 
 def _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation):
@@ -554,29 +594,46 @@ def _backward_weights_arguments(dy, x, w_shape, strides, padding, dilation):
     return xp.ascontiguousarray(dy, dtype=dtype), xp.ascontiguousarray(x, dtype=dtype), win
 
 
-def _bias_gradient_gpu(dy):
-    """Sum dy over all positions, (conv2d.4): pieces of rows first, whose number depends on the shape alone."""
-    xp, F, size = xp_of(dy), dy.shape[-1], constants("conv2d", dy.dtype)
-    positions = dy.size // max(F, 1)
-    rows = max(64, blocks(positions, 4 * PIECES))
-    pieces = max(1, blocks(positions, rows))
-    parts, block = xp.empty((pieces, F), dy.dtype), (size.SUM_COLUMNS, size.SUM_ROWS)
-    grid = blocks(F, size.SUM_COLUMNS), pieces
-    launch("conv2d", "conv2d_backward_bias_1", grid, block, dy, parts, positions, F, rows)  # (conv2d.4)
-    return sum_of_parts(parts, xp.empty(F, dy.dtype))
+def _weights_in_parts(kernel: str, rows: str, columns: str, dy, x, w_shape, win):
+    """Launch a kernel that sums over the positions in parts; return both gradients."""
+    (KH, KW, C, F), size = w_shape, vars(constants("conv2d", dy.dtype))
+    tiles, positions = blocks(KH * KW * C, size[rows]) * blocks(F, size[columns]), _positions(dy)
+    threads = size["WIDE_THREADS"] if columns == "WIDE" else size["LOW_THREADS"]
+    terms = terms_of_a_part(tiles, positions, resident=_RESIDENT // threads)
+    parts = max(1, blocks(positions, terms))
+    sums = xp_of(dy).empty((parts, *w_shape), dy.dtype)
+    launch("conv2d", kernel, (tiles, parts), threads, dy, x, sums, *x.shape, F, win, terms)  # (conv2d.3)
+    dw = sums[0] if parts == 1 else sum_of_parts(sums, xp_of(dy).empty(w_shape, dy.dtype))
+    return dw, sums_of_columns(dy.reshape(positions, F))  # (conv2d.4)
 
 
 def _launch_per_element(kernel: str, elements: int, *arguments) -> None:
-    per_block = constants("conv2d", "float32").THREADS
-    launch("conv2d", kernel, blocks(elements, per_block), per_block, *arguments)
+    launch("conv2d", kernel, blocks(elements, _PER_BLOCK), _PER_BLOCK, *arguments)
 
 
-def _launch_tiles(kernel: str, rows: int, columns: int, *arguments) -> None:
-    """Launch a kernel of tiles in registers: its narrow twin where there are few columns."""
+def _launch_tiles(kernel: str, positions: int, filters: int, *arguments) -> None:
+    """Launch a kernel of tiles in registers: its narrow twin where that leaves less of the tiles empty."""
     size = constants("conv2d", arguments[0].dtype)
-    narrow = columns <= size.NARROW
-    grid = blocks(rows, size.ROWS), blocks(columns, size.NARROW if narrow else size.WIDE)
-    launch("conv2d", f"{kernel}_narrow" if narrow else kernel, grid, size.THREADS, *arguments)
+    narrow = _narrow(filters, size)
+    columns, threads = (size.NARROW, size.NARROW_THREADS) if narrow else (size.WIDE, size.WIDE_THREADS)
+    grid = blocks(positions, size.ROWS) * blocks(filters, columns)
+    launch("conv2d", f"{kernel}_narrow" if narrow else kernel, grid, threads, *arguments)
+
+
+def _narrow(columns: int, size) -> bool:
+    """Whether narrow tiles cover so many columns with fewer to spare."""
+    return blocks(columns, size.NARROW) * size.NARROW < blocks(columns, size.WIDE) * size.WIDE
+
+
+def _whole_vectors(*arrays) -> bool:
+    """Whether the last axes consist of whole vectors that begin where a GPU may read them."""
+    vector = constants("conv2d", arrays[0].dtype).VECTOR
+    return all(array.shape[3] % vector == 0 for array in arrays) and aligned(*arrays)
+
+
+def _positions(y) -> int:
+    """Return N · OH · OW."""
+    return y.shape[0] * y.shape[1] * y.shape[2]
 
 
 # --- the table --------------------------------------------------------------------------------------------------
@@ -589,6 +646,7 @@ conv2d_forward = Op(
     cpu=conv2d_forward_cpu,
     gpu_1=conv2d_forward_gpu_1,
     gpu_2=conv2d_forward_gpu_2,
+    gpu_3=conv2d_forward_gpu_3,
     gpu=conv2d_forward_gpu,
 )
 conv2d_backward_input = Op(
@@ -598,6 +656,7 @@ conv2d_backward_input = Op(
     winograd=conv2d_backward_input_winograd,
     cpu=conv2d_backward_input_cpu,
     gpu_1=conv2d_backward_input_gpu_1,
+    gpu_2=conv2d_backward_input_gpu_2,
     gpu=conv2d_backward_input_gpu,
 )
 conv2d_backward_weights = Op(
@@ -607,6 +666,7 @@ conv2d_backward_weights = Op(
     winograd=conv2d_backward_weights_winograd,
     cpu=conv2d_backward_weights_cpu,
     gpu_1=conv2d_backward_weights_gpu_1,
+    gpu_2=conv2d_backward_weights_gpu_2,
     gpu=conv2d_backward_weights_gpu,
 )
 

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from minivid.backend import Op
-from minivid.ops.matmul import matmul_gpu, matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul_gpu, matmul_loops, matmul_tiled, sums_of_columns
 
 __all__ = ["dense_backward", "dense_backward_input", "dense_backward_weights", "dense_forward"]
 
@@ -180,9 +180,17 @@ def _backward_weights_with(matmul, dy, x):
     return matmul(x_rows, dy_rows, transpose_a=True), dy_rows.sum(axis=0)  # (dense.3), (dense.4)
 
 
-# --- GPU: the products of kernels/matmul.cu --------------------------------------------------------------
+# --- GPU: kernels/matmul.cu ------------------------------------------------------------------------------
 #
-# The functions above serve there as well, with another product. Bias and its gradient are CuPy's.
+# The functions above serve there as well, with another product; only the bias has a kernel of its own.
+
+
+def dense_backward_weights_gpu(dy, x):
+    """See `dense_backward_weights`."""
+    x_rows, dy_rows = _rows(x), _rows(dy, "dy")  # (M, D), (M, U)
+    _check_samples(dy, x)
+    return matmul_gpu(x_rows, dy_rows, transpose_a=True), sums_of_columns(dy_rows)  # (dense.3), (dense.4)
+
 
 # --- the table -------------------------------------------------------------------------------------------
 
@@ -202,7 +210,7 @@ dense_backward_weights = Op(
     reference=dense_backward_weights_reference,
     loops=partial(_backward_weights_with, matmul_loops),
     tiled=partial(_backward_weights_with, matmul_tiled),
-    gpu=partial(_backward_weights_with, matmul_gpu),
+    gpu=dense_backward_weights_gpu,
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from minivid.backend import Op, xp_of
-from minivid.cuda import blocks, constants, launch
+from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
 from minivid.memory import empty
 from minivid.ops.tile import gather_product, gather_product_transposed, packed, rows_of
@@ -135,8 +135,9 @@ def _spaced(a, dtype) -> np.ndarray:
 
 # --- GPU: kernels/matmul.cu --------------------------------------------------------------------------------------
 
-_ENOUGH = 128  # blocks: about as many as a large GPU has multiprocessors
+_PROCESSORS = 132  # multiprocessors of a large GPU, an H200; sizes and parts depend on the shapes only, not on the GPU
 _LONG = 512  # terms of a sum that are worth a block of their own
+_STEP = 16  # terms that a block adds per step, at most: parts are whole steps
 
 
 def matmul_gpu_1(a, b, transpose_a=False, transpose_b=False):
@@ -150,24 +151,37 @@ def matmul_gpu_2(a, b, transpose_a=False, transpose_b=False):
     return _launched(a, b, transpose_a, transpose_b, "matmul_2", (tile, tile))
 
 
-def _launched(given_a, given_b, transpose_a, transpose_b, kernel, block):
-    a, b, y, sizes = _matrices(given_a, given_b, transpose_a, transpose_b)
-    M, N, _ = sizes[:3]
+def _launched(a, b, transpose_a, transpose_b, kernel, block):
+    a, b, y, sizes = _matrices(a, b, transpose_a, transpose_b)
+    M, N = y.shape
     launch("matmul", kernel, (blocks(N, block[0]), blocks(M, block[1])), block, a, b, y, *sizes)
     return y
 
 
+def matmul_gpu_3(a, b, transpose_a=False, transpose_b=False):
+    """See `matmul`: tiles in registers."""
+    return _launched_tiles(*_matrices(a, b, transpose_a, transpose_b), "matmul_3", "SMALL", resident=4)
+
+
 def matmul_gpu(a, b, transpose_a=False, transpose_b=False):
-    """See `matmul`: tiles in registers, large ones if there are enough of them; long sums in parts."""
+    """See `matmul`: tiles in registers, carried as vectors; large tiles if there are enough of them."""
     a, b, y, sizes = _matrices(a, b, transpose_a, transpose_b)
-    M, N, K = sizes[:3]
-    size = constants("matmul", y.dtype)
-    large = blocks(M, size.LARGE) * blocks(N, size.LARGE) >= _ENOUGH
-    side, kernel = (size.LARGE, "matmul_4") if large else (size.SMALL, "matmul_3")
-    grid = blocks(M, side), blocks(N, side)
-    parts = number_of_parts(grid[0] * grid[1], K)
+    (M, N), K, size = y.shape, sizes[2], constants("matmul", y.dtype)
+    if any(matrix.shape[1] % size.VECTOR for matrix in (a, b, y)) or not aligned(a, b):
+        return _launched_tiles(a, b, y, sizes, "matmul_3", "SMALL", resident=4)
+    if blocks(M, size.LARGE) * blocks(N, size.LARGE) * max(1, K // _LONG) >= _PROCESSORS:
+        return _launched_tiles(a, b, y, sizes, "matmul_4", "LARGE", resident=2)
+    return _launched_tiles(a, b, y, sizes, "matmul_4_small", "SMALL", resident=4)
+
+
+def _launched_tiles(a, b, y, sizes, kernel: str, tile: str, resident: int):
+    """Launch a kernel of tiles in registers, of whose blocks so many are resident on a multiprocessor."""
+    (M, N), K, size = y.shape, sizes[2], vars(constants("matmul", y.dtype))
+    tiles = blocks(M, size[tile]) * blocks(N, size[tile])
+    terms = terms_of_a_part(tiles, K, resident)
+    parts = blocks(K, terms) if K else 1
     sums = y if parts == 1 else xp_of(y).empty((parts, M, N), y.dtype)
-    launch("matmul", kernel, (*grid, parts), size.THREADS, a, b, sums, *sizes)  # (matmul.1)
+    launch("matmul", kernel, (tiles, parts), size[f"{tile}_THREADS"], a, b, sums, *sizes, terms)  # (matmul.1)
     return y if parts == 1 else sum_of_parts(sums, y)
 
 
@@ -175,24 +189,36 @@ def _matrices(a, b, transpose_a, transpose_b):
     """Return both matrices as they lie in memory, an empty y, and the sizes and steps that the kernels take."""
     xp, dtype = xp_of(a, b), np.result_type(a.dtype, b.dtype)
     (M, K), N = _operands(a, b, transpose_a, transpose_b)[0].shape, b.shape[0 if transpose_b else 1]
+    if transpose_a and transpose_b:  # rare: no kernel of its own
+        a, transpose_a = a.T, False
     a, b = (xp.ascontiguousarray(matrix, dtype=dtype) for matrix in (a, b))
     steps_a = (1, M) if transpose_a else (K, 1)
     steps_b = (1, K) if transpose_b else (N, 1)
     return a, b, xp.empty((M, N), dtype), (M, N, K, *steps_a, *steps_b)
 
 
-def number_of_parts(tiles: int, terms: int) -> int:
-    """Return in how many parts to cut a sum of so many terms, of which there are so many tiles."""
-    if tiles == 0 or tiles >= _ENOUGH:
-        return 1
-    return max(1, min(2 * _ENOUGH // tiles, terms // _LONG))
+def terms_of_a_part(tiles: int, terms: int, resident: int) -> int:
+    """Return how many terms of a long sum one block adds: the parts of all tiles fill a GPU, and not more than that."""
+    parts = max(1, min(_PROCESSORS * resident // max(tiles, 1), terms // _LONG))
+    return max(1, blocks(terms, _STEP * parts)) * _STEP
 
 
 def sum_of_parts(parts, y):
     """Add parts (count, ...) up into y on the GPU, in their order; return y."""
-    per_block = constants("matmul", y.dtype).THREADS
-    launch("matmul", "sum_of_parts", blocks(y.size, per_block), per_block, parts, y, len(parts), y.size)
+    threads = constants("matmul", y.dtype).SUM_THREADS
+    launch("matmul", "sum_of_parts", blocks(y.size, threads), threads, parts, y, len(parts), y.size)
     return y
+
+
+def sums_of_columns(x):
+    """Sum a matrix (M, N) over its rows on the GPU: pieces of rows first, whose number depends on the shape only."""
+    (M, N), xp, size = x.shape, xp_of(x), constants("matmul", x.dtype)
+    rows = max(64, blocks(M, 2 * _PROCESSORS))
+    parts = xp.empty((max(1, blocks(M, rows)), N), x.dtype)
+    grid = blocks(N, size.SUM_COLUMNS), len(parts)
+    x, block = xp.ascontiguousarray(x), (size.SUM_COLUMNS, size.SUM_ROWS)
+    launch("matmul", "sums_of_columns", grid, block, x, parts, M, N, rows)
+    return parts[0] if len(parts) == 1 else sum_of_parts(parts, xp.empty(N, x.dtype))
 
 
 # --- the table --------------------------------------------------------------------------------------------------
@@ -203,5 +229,6 @@ matmul = Op(
     tiled=matmul_tiled,
     gpu_1=matmul_gpu_1,
     gpu_2=matmul_gpu_2,
+    gpu_3=matmul_gpu_3,
     gpu=matmul_gpu,
 )

@@ -13,9 +13,13 @@ from minivid.ops.activations import relu_forward, sigmoid_forward, softmax_forwa
 from minivid.ops.avgpool2d import avgpool2d_forward
 from minivid.ops.batch_norm import batch_norm_forward
 from minivid.ops.conv2d import conv2d_forward
+from minivid.ops.conv2d_transpose import conv2d_transpose_forward, conv2d_transpose_window
+from minivid.ops.conv_lstm2d import conv_lstm2d_backward, conv_lstm2d_forward
 from minivid.ops.dense import dense_forward
 from minivid.ops.dropout import dropout_forward
 from minivid.ops.gru import gru_forward
+from minivid.ops.huber import huber_forward
+from minivid.ops.iou import giou_backward, giou_forward, iou_backward
 from minivid.ops.lstm import lstm_forward
 from minivid.ops.mae import mae_forward
 from minivid.ops.maxpool2d import maxpool2d_backward, maxpool2d_forward, pixels_per_window
@@ -23,6 +27,7 @@ from minivid.ops.mse import mse_forward
 from minivid.ops.sigmoid_cross_entropy import sigmoid_cross_entropy_forward
 from minivid.ops.simple_rnn import simple_rnn_forward
 from minivid.ops.softmax_cross_entropy import softmax_cross_entropy_forward
+from minivid.ops.upsampling2d import upsampling2d_forward
 from minivid.ops.window import window_of
 from tests.numerics import distinct, normal
 
@@ -120,6 +125,133 @@ SUBJECTS["conv2d"] = Subject(
         "sign of dx",
         "db averaged over the batch",
         "db of the last row only",
+    ],
+)
+
+
+# --- transposed convolution and upsampling ---------------------------------------------------------------------
+
+TRANSPOSED = {"strides": (2, 1), "padding": "same", "dilation": (1, 2)}
+
+
+def conv2d_transpose_backward(dy, x, w, b, bug):
+    (H, W), (KH, KW) = x.shape[1:3], w.shape[:2]
+    (OH, OW), win = conv2d_transpose_window((H, W), (KH, KW), **TRANSPOSED)
+    SH, DW, top, left = win.SH, win.DW, win.top, win.left
+    if bug == "stride ignored":
+        SH = 1
+    if bug == "dilation ignored":
+        DW = 1
+    if bug == "padding ignored":
+        top = left = 0
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, k, l in np.ndindex(H, W, KH, KW):
+        r, s = i * SH + k - top, j + l * DW - left
+        if not (0 <= r < OH and 0 <= s < OW):
+            continue
+        tap = w[KH - 1 - k, KW - 1 - l] if bug == "kernel flipped" else w[k, l]  # (F, C)
+        dx_here = dy[:, r, s] @ tap
+        dx[:, i, j] = dx_here if bug == "dx of the last tap only" else dx[:, i, j] + dx_here
+        dw[k, l] += dy[:, r, s].T @ x[:, i, j]
+    if bug == "channels of dw swapped":
+        dw = dw.transpose(0, 1, 3, 2).reshape(w.shape)
+    db = dy.sum(axis=(0, 1, 2))
+    if bug == "db from as many rows as x has":
+        db = dy[:, :H].sum(axis=(0, 1, 2))
+    return {"x": dx, "w": dw, "b": db}
+
+
+SUBJECTS["conv2d_transpose"] = Subject(
+    lambda x, w, b: conv2d_transpose_forward(x, w, b, **TRANSPOSED),
+    conv2d_transpose_backward,
+    lambda rng: {"x": normal(rng, 2, 3, 4, 2), "w": normal(rng, 3, 2, 3, 2), "b": normal(rng, 3)},
+    [
+        "stride ignored",
+        "dilation ignored",
+        "padding ignored",
+        "kernel flipped",
+        "dx of the last tap only",
+        "channels of dw swapped",
+        "db from as many rows as x has",
+    ],
+)
+
+
+def upsampling2d_backward(dy, x, bug):
+    N, H, W, C = x.shape
+    blocks = dy.reshape(N, H, 2, W, 3, C)
+    if bug == "mean of a block":
+        return {"x": blocks.mean(axis=(2, 4))}
+    if bug == "first pixel of a block":
+        return {"x": blocks[:, :, 0, :, 0]}
+    if bug == "rows and columns of a block swapped":
+        blocks = dy.reshape(N, H, 3, W, 2, C)
+    return {"x": blocks.sum(axis=(2, 4))}
+
+
+SUBJECTS["upsampling2d"] = Subject(
+    lambda x: upsampling2d_forward(x, (2, 3)),
+    upsampling2d_backward,
+    lambda rng: {"x": normal(rng, 2, 3, 4, 2)},
+    ["mean of a block", "first pixel of a block", "rows and columns of a block swapped"],
+)
+
+
+# --- convolutional LSTM: the right backward pass, given something wrong ----------------------------------------
+
+CLIP_MASK = np.array([[True, False, True], [True, True, True]])
+WINDOW = {"strides": (1, 2), "padding": "same"}
+
+
+def conv_lstm2d_wrong(upstream, x, kernel, recurrent_kernel, bias, h0, c0, bug):
+    dh, dc = upstream
+    h, c, cache = conv_lstm2d_forward(x, kernel, recurrent_kernel, bias, h0, c0, CLIP_MASK, **WINDOW)
+    r, h_0, c_0, mask = recurrent_kernel, h0, c0, CLIP_MASK
+    if bug == "dc from above ignored":
+        dc = None
+    if bug == "mask forgotten":
+        mask = None
+    if bug == "c_0 taken as zero":
+        c_0 = None
+    if bug == "h_0 taken as zero":
+        h_0 = None
+    if bug == "recurrent kernel flipped":
+        r = r[::-1, ::-1].copy()
+    if bug == "gates i and f swapped":
+        i, f, *rest = np.split(cache.gates, 4, axis=-1)
+        cache = cache._replace(gates=np.concatenate([f, i, *rest], axis=-1))
+    if bug == "tanh left out of h":
+        cache = cache._replace(tanh_c=c)
+    gradients = list(conv_lstm2d_backward(dh, dc, x, kernel, r, h, c, cache, h_0, c_0, mask, **WINDOW))
+    if bug == "time stops after one step":
+        last = np.zeros_like(dh)
+        last[:, -1] = dh[:, -1]
+        gradients[2] = conv_lstm2d_backward(last, dc, x, kernel, r, h, c, cache, h_0, c_0, mask, **WINDOW)[2]
+    return dict(zip(("x", "kernel", "recurrent_kernel", "bias", "h0", "c0"), gradients, strict=True))
+
+
+SUBJECTS["conv_lstm2d"] = Subject(
+    lambda x, kernel, recurrent_kernel, bias, h0, c0: conv_lstm2d_forward(
+        x, kernel, recurrent_kernel, bias, h0, c0, CLIP_MASK, **WINDOW
+    )[:2],
+    conv_lstm2d_wrong,
+    lambda rng: {
+        "x": normal(rng, 2, 3, 3, 4, 2),
+        "kernel": normal(rng, 2, 3, 2, 8) / 3,
+        "recurrent_kernel": normal(rng, 3, 2, 2, 8) / 3,
+        "bias": normal(rng, 8),
+        "h0": normal(rng, 2, 3, 2, 2),
+        "c0": normal(rng, 2, 3, 2, 2),
+    },
+    [
+        "dc from above ignored",
+        "mask forgotten",
+        "c_0 taken as zero",
+        "h_0 taken as zero",
+        "recurrent kernel flipped",
+        "gates i and f swapped",
+        "tanh left out of h",
+        "time stops after one step",
     ],
 )
 
@@ -645,6 +777,52 @@ SUBJECTS["mae"] = Subject(
     predictions,
     ["sign of the prediction", "1/K left out", *IN_ALL_LOSSES],
     smooth=False,
+)
+
+
+DELTA = 0.8
+
+
+def huber_backward(dlosses, x, bug):
+    d = x - TARGETS
+    slope = np.clip(d, -DELTA, DELTA)
+    if bug == "absolute everywhere":
+        slope = DELTA * np.sign(d)
+    if bug == "squared everywhere":
+        slope = d
+    if bug == "δ taken as 1":
+        slope = np.clip(d, -1, 1)
+    return weigh(dlosses, slope if bug == "1/K left out" else slope / K, bug)
+
+
+SUBJECTS["huber"] = Subject(
+    lambda x: huber_forward(x, targets_like(x), DELTA),
+    huber_backward,
+    predictions,
+    ["absolute everywhere", "squared everywhere", "δ taken as 1", "1/K left out", *IN_ALL_LOSSES],
+)
+
+TARGET_BOX = np.array([[0.0, 0.0, 4.0, 3.0]])
+
+
+def giou_wrong(dvalues, boxes, bug):
+    right = giou_backward(dvalues, boxes, TARGET_BOX)
+    if bug == "no box around both":
+        right = iou_backward(dvalues, boxes, TARGET_BOX)
+    if bug == "x and y swapped":
+        right = right[:, [1, 0, 3, 2]]
+    if bug == "sign of the first corner":
+        right = right * [-1, -1, 1, 1]
+    if bug == "upstream gradient ignored":
+        right = giou_backward(np.ones(1), boxes, TARGET_BOX)
+    return {"boxes": right}
+
+
+SUBJECTS["giou"] = Subject(
+    lambda boxes: giou_forward(boxes, TARGET_BOX.astype(boxes.dtype)),
+    giou_wrong,
+    lambda rng: {"boxes": np.array([[1.0, -1.0, 6.0, 2.0]]) + rng.uniform(0.1, 0.4, size=(1, 4))},
+    ["no box around both", "x and y swapped", "sign of the first corner", "upstream gradient ignored"],
 )
 
 

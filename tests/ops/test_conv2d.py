@@ -164,19 +164,46 @@ def test_takes_arrays_that_are_not_contiguous(name):
         ((2, 13, 11, 3), (3, 2, 3, 70), {"padding": "same"}),
         ((3, 9, 10, 67), (2, 3, 67, 5), {"strides": (2, 1), "padding": ((1, 0), (2, 1))}),
         ((1, 15, 14, 2), (3, 3, 2, 33), {"strides": 2, "dilation": 2, "padding": 2}),
-        ((5, 16, 16, 4), (1, 1, 4, 6), {}),
+        ((1, 13, 11, 20), (2, 2, 20, 40), {"strides": (1, 2), "padding": 1}),  # the rest in whole vectors
+        ((2, 16, 12, 8), (2, 2, 8, 28), {"strides": (1, 2), "padding": "same"}),
+        ((1, 13, 11, 60), (1, 2, 60, 124), {}),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("name", kernels(conv2d_forward))
 def test_blocks_of_a_kernel_meet_without_gaps(name, case, dtype):
-    x, w, b, dy = draw_arrays(*case, seed=0, dtype=dtype)
     with minivid.use("reference"):
+        x, w, b, dy = draw_arrays(*case, seed=0, dtype=dtype)
         wide = [a.astype(np.float64) for a in (x, w, b, dy)]
         expected = [conv2d_forward(*wide[:3], **case[2]), *conv2d_backward(wide[3], *wide[:2], **case[2])]
     actual = [run(name, conv2d_forward, x, w, b, **case[2]), *run(name, conv2d_backward, dy, x, w, **case[2])]
     for array, wanted in zip(actual, expected, strict=True):
         assert_close(array, wanted, terms=dy.size, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", kernels(conv2d_forward))
+def test_arrays_that_begin_within_a_vector(name):
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, 401)[1:].reshape(1, 10, 10, 4), normal(rng, 65)[1:].reshape(2, 2, 4, 4)
+    y = run(name, conv2d_forward, x, w)
+    np.testing.assert_allclose(y, conv2d_forward(x, w), rtol=1e-12, atol=1e-12)
+    dy = normal(rng, y.size + 1)[1:].reshape(y.shape)
+    for actual, wanted in zip(run(name, conv2d_backward, dy, x, w), conv2d_backward(dy, x, w), strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((0, 4, 4, 4), (2, 2, 4, 8)), ((1, 4, 4, 0), (2, 2, 0, 8)), ((1, 4, 4, 4), (2, 2, 4, 0))]
+)
+@pytest.mark.parametrize("name", kernels(conv2d_forward))
+def test_sums_over_nothing(name, shapes):
+    x, w, b = *(np.ones(shape) for shape in shapes), np.arange(shapes[1][3], dtype=float)
+    y = run(name, conv2d_forward, x, w, b)
+    np.testing.assert_array_equal(y, np.broadcast_to(b if x.shape[3] == 0 else b + 16, (len(x), 3, 3, len(b))))
+    dx, dw, db = run(name, conv2d_backward, y, x, w)
+    assert (dx.shape, dw.shape) == shapes
+    np.testing.assert_array_equal(db, y.sum(axis=(0, 1, 2)))
+    assert not dx.any()
 
 
 @given(convolutions(), seeds)

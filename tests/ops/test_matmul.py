@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import minivid
 from minivid.cuda import constants, launch
 from minivid.gradcheck import check_gradients
-from minivid.ops.matmul import matmul
-from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, normal, run
+from minivid.ops.matmul import matmul, sums_of_columns
+from tests.numerics import DTYPES, assert_close, assert_not_mutated, implementations, kernels, normal, run
 from tests.strategies import seeds
 
 IMPLEMENTATIONS = implementations(matmul)
@@ -88,24 +88,40 @@ def test_blocks_meet_without_gaps(name, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("transpose_a", [False, True])
-@pytest.mark.parametrize("transpose_b", [False, True])
-@pytest.mark.parametrize("kernel", ["matmul_3", "matmul_4"])
+@pytest.mark.parametrize(("transpose_a", "transpose_b"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("kernel", "tile"), [("matmul_3", "SMALL"), ("matmul_4", "LARGE"), ("matmul_4_small", "SMALL")]
+)
 @pytest.mark.emulator
-def test_both_sizes_of_register_tiles(kernel, transpose_a, transpose_b, dtype):
+def test_register_tiles_meet_without_gaps(kernel, tile, transpose_a, transpose_b, dtype):
     """Matrices for which the large tile is the default take the emulator long: two blocks each way must do."""
-    size = constants("matmul", dtype)
-    side = size.LARGE if kernel == "matmul_4" else size.SMALL
-    M, N, K = side + 3, side + 1, 21
+    size = vars(constants("matmul", dtype))
+    M, N, K, terms = size[tile] + 4, size[tile] + 8, 44, 32  # two parts of the sums
     rng = np.random.default_rng(0)
     a, b = normal(rng, M, K, dtype=dtype), normal(rng, K, N, dtype=dtype)
     stored_a, stored_b = (
         np.ascontiguousarray(x.T if turned else x) for x, turned in ((a, transpose_a), (b, transpose_b))
     )
     steps = (1, M) if transpose_a else (K, 1), (1, K) if transpose_b else (N, 1)
-    y = np.empty((M, N), dtype)
-    launch("matmul", kernel, (2, 2), size.THREADS, stored_a, stored_b, y, M, N, K, *steps[0], *steps[1])
-    assert_close(y, a.astype(np.float64) @ b.astype(np.float64), terms=K, dtype=dtype)
+    parts, sizes = np.empty((2, M, N), dtype), (M, N, K, *steps[0], *steps[1], terms)
+    launch("matmul", kernel, (4, 2), size[f"{tile}_THREADS"], stored_a, stored_b, parts, *sizes)
+    for part, own in zip(parts, (slice(terms), slice(terms, K)), strict=True):
+        assert_close(part, a[:, own].astype(np.float64) @ b[own].astype(np.float64), terms=terms, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", kernels(matmul))
+def test_matrices_that_begin_within_a_vector(name):
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, 65)[1:].reshape(8, 8), normal(rng, 65)[1:].reshape(8, 8)
+    np.testing.assert_allclose(run(name, matmul, a, b), a @ b, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (65, 33), (700, 5)])
+@pytest.mark.emulator
+def test_sums_of_columns(shape, dtype):
+    x = normal(np.random.default_rng(0), *shape, dtype=dtype)
+    assert_close(sums_of_columns(x), x.astype(np.float64).sum(axis=0), terms=len(x), dtype=dtype)
 
 
 @EVERY
