@@ -12,6 +12,7 @@ mask hides do not exist: they count neither in the sum nor in M.
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -298,12 +299,8 @@ class Huber(_Regression):
         if not delta > 0:
             raise ValueError(f"{self.name}: delta must be positive, got {delta!r}")
         self.delta = float(delta)
-
-    def row_forward(self, y, t):
-        return huber_forward(y, t, self.delta)
-
-    def row_backward(self, dlosses, y, t):
-        return huber_backward(dlosses, y, t, self.delta)
+        self.row_forward = partial(huber_forward, delta=self.delta)
+        self.row_backward = partial(huber_backward, delta=self.delta)
 
 
 class _BoxLoss(_Regression):

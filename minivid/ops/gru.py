@@ -43,7 +43,7 @@ from minivid.cuda import launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
-from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
 from minivid.ops.recurrent import (
     add_product,
     add_row,
@@ -587,7 +587,7 @@ def _weight_gradients(da, dg, x, kernel, h, h0):
     dx = matmul(da, kernel, transpose_b=True).reshape(N, T, D)  # (gru.12)
     dkernel = matmul(x.reshape(N * T, D), da, transpose_a=True)  # (gru.13)
     drecurrent_kernel = matmul(previous(h, h0).reshape(N * T, U), dg, transpose_a=True)  # (gru.14)
-    return dx, dkernel, drecurrent_kernel, xp.stack([da.sum(axis=0), dg.sum(axis=0)])  # (gru.15)
+    return dx, dkernel, drecurrent_kernel, xp.stack([sums_of_columns(da), sums_of_columns(dg)])  # (gru.15)
 
 
 def gru_backward_gpu_2(dh, x, kernel, recurrent_kernel, h, cache, h0=None, mask=None):

@@ -48,7 +48,7 @@ from minivid.cuda import launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
-from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
 from minivid.ops.recurrent import (
     add_product,
     backward_grid,
@@ -664,7 +664,7 @@ def _weight_gradients(dz, x, kernel, h, h0):
     dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (lstm.14)
     dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (lstm.15)
     drecurrent_kernel = matmul(previous(h, h0).reshape(N * T, U), dz, transpose_a=True)  # (lstm.16)
-    return dx, dkernel, drecurrent_kernel, dz.sum(axis=0)  # (lstm.17)
+    return dx, dkernel, drecurrent_kernel, sums_of_columns(dz)  # (lstm.17)
 
 
 def lstm_backward_gpu_2(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=None, c0=None, mask=None):

@@ -31,7 +31,7 @@ from minivid.backend import Op, xp_of
 from minivid.cuda import launch
 from minivid.jit import PIECES, compiled
 from minivid.memory import empty, zeros
-from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled
+from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
 from minivid.ops.recurrent import (
     add_product,
     add_row,
@@ -465,7 +465,7 @@ def _weight_gradients(dz, x, kernel, h, h0):
     dx = matmul(dz, kernel, transpose_b=True).reshape(N, T, D)  # (simple_rnn.5)
     dkernel = matmul(x.reshape(N * T, D), dz, transpose_a=True)  # (simple_rnn.6)
     drecurrent_kernel = matmul(previous(h, h0).reshape(N * T, U), dz, transpose_a=True)  # (simple_rnn.7)
-    return dx, dkernel, drecurrent_kernel, dz.sum(axis=0)  # (simple_rnn.8)
+    return dx, dkernel, drecurrent_kernel, sums_of_columns(dz)  # (simple_rnn.8)
 
 
 def simple_rnn_backward_gpu_2(dh, x, kernel, recurrent_kernel, h, h0=None, mask=None):

@@ -96,7 +96,7 @@ def test_an_implementation_that_differs_in_no_function_is_not_run_twice(monkeypa
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"no operation 'conv'; there are: conv2d, maxpool2d, .*mae"):
+    with pytest.raises(ValueError, match=r"no operation 'conv'; there are: conv2d, conv2d_transpose, maxpool2d, .*mae"):
         run_gradchecks(["dense", "conv"])
     with pytest.raises(ValueError, match=r"no implementation 'fast'; there are: reference, loops"):
         run_gradchecks(implementations=["fast"])

@@ -2,7 +2,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minivid
@@ -15,6 +15,7 @@ from tests.strategies import seeds, windows
 IMPLEMENTATIONS = implementations(conv_lstm2d_forward)
 EVERY = pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
 INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")
+FEW = settings(max_examples=5)  # each runs four convolutions per step
 EQUATIONS = dict(zip(INPUTS, (f"conv_lstm2d.{number}" for number in range(14, 20)), strict=True))
 
 
@@ -86,6 +87,7 @@ def test_states_move_through_space(name):
 # (2) every backward pass against complex steps through the reference
 
 
+@FEW
 @given(clips(), seeds)
 @EVERY
 def test_gradients(name, case, seed):
@@ -108,6 +110,7 @@ def test_gradients(name, case, seed):
 # (3) every implementation against the float64 reference, (4) crossed caches, (5) nothing mutated
 
 
+@FEW
 @given(clips(), seeds)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
