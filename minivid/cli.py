@@ -3,8 +3,10 @@
 import sys
 import traceback
 import warnings
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
@@ -103,68 +105,78 @@ def _options(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for data, model, figures and pictures.")] = Path("minivid_demo"),
+    task: Annotated[str, typer.Argument(help="classify.", callback=lambda task: _checked_task(task))] = "classify",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for data, model, figures and pictures.", show_default="minivid_demo[_TASK]"),
+    ] = None,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """Write moving shapes as video files, train a CNN + LSTM on them, and show what it learned."""
-    from minivid.tasks.demo import run_demo
+    """Write moving shapes as video files, train a model on them, and show what it learned."""
+    import importlib
 
-    run_demo(out, seed, device)
+    out = out or Path("minivid_demo" if task == "classify" else f"minivid_demo_{task}")
+    importlib.import_module(f"minivid.tasks.{task}_demo").run_demo(out, seed, device)
 
 
 @app.command()
 def train(
     directory: Directory,
+    task: Annotated[str, typer.Option(help="classify.", callback=lambda task: _checked_task(task))] = "classify",
     out: Annotated[Path, typer.Option(help="Folder for model, figures and pictures.")] = Path("minivid_run"),
-    frames: Annotated[int, typer.Option(help="Frames per clip.")] = 16,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Frames are resized to this.")] = "64x64",
-    color: Annotated[str, typer.Option(help="rgb or grayscale.")] = "rgb",
+    frames: Annotated[int | None, typer.Option(help="Frames per clip.", show_default="16")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Frames are resized to this.", show_default="64x64")
+    ] = None,
+    color: Annotated[str | None, typer.Option(help="rgb or grayscale.", show_default="rgb")] = None,
     subtract_median: Annotated[
-        bool, typer.Option(help="Subtract each clip's per-pixel median (still camera).")
-    ] = False,
-    model: Annotated[str, typer.Option(help="tiny, small or medium.")] = "tiny",
-    dropout: Annotated[float, typer.Option(help="Part of the features to drop while training.")] = 0.0,
-    epochs: Annotated[int, typer.Option(help="Passes over the clips.")] = 20,
-    batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start; falls to zero.")] = 2e-3,
-    validation_split: Annotated[float, typer.Option(help="Part of the clips that is held out.")] = 0.2,
+        bool | None,
+        typer.Option("--subtract-median", help="Subtract each clip's per-pixel median (still camera)."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="tiny, small or medium.", show_default="tiny")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Part of the features to drop while training.", show_default="0.0")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the clips.", show_default="20")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips per step.", show_default="16")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of Adam, at the start; falls to zero.", show_default="0.002")
+    ] = None,
+    validation_split: Annotated[
+        float | None, typer.Option(help="Part of the clips that is held out.", show_default="0.2")
+    ] = None,
     groups: Annotated[
         str | None, typer.Option(help="Regular expression whose group names a clip's source (person, recording).")
     ] = None,
-    test_groups: Annotated[str, typer.Option(help="Sources to hold out, separated by commas.")] = "",
-    augment: Annotated[str, typer.Option(help="flip, shift, brightness, separated by commas.")] = "",
-    on_error: Annotated[str, typer.Option(help="What an unreadable file does: raise or skip.")] = "raise",
+    test_groups: Annotated[str | None, typer.Option(help="Sources to hold out, separated by commas.")] = None,
+    augment: Annotated[str | None, typer.Option(help="flip, shift, brightness, separated by commas.")] = None,
+    on_error: Annotated[
+        str | None, typer.Option(help="What an unreadable file does: raise or skip.", show_default="raise")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an older run in the same folder.")] = False,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """Train a classifier on a folder of clips and measure it on held-out ones."""
-    from minivid.tasks.classify import Settings, train_run
-
-    try:
-        height, width = _size(size)
-        settings = Settings(
-            frames=frames,
-            height=height,
-            width=width,
-            color=color,
-            subtract_median=subtract_median,
-            model=model,
-            dropout=dropout,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            validation_split=validation_split,
-            groups=groups,
-            test_groups=_names(test_groups),
-            augment=_names(augment),
-            on_error=on_error,
-            seed=seed,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    train_run(directory, out, settings, overwrite, device)
+    """Train a model on a folder of clips and measure it on held-out ones."""
+    given = {
+        "frames": frames,
+        "size": size,
+        "color": color,
+        "subtract_median": subtract_median,
+        "model": model,
+        "dropout": dropout,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "validation_split": validation_split,
+        "groups": groups,
+        "test_groups": test_groups,
+        "augment": augment,
+        "on_error": on_error,
+    }
+    settings = _settings(task, {name: value for name, value in given.items() if value is not None}, seed)
+    _load_task(task).train_run(directory, out, settings, overwrite, device)
 
 
 @app.command()
@@ -177,12 +189,10 @@ def evaluate(
     on_error: Annotated[str | None, typer.Option(help="raise or skip; by default as in training.")] = None,
     device: Device = "cpu",
 ) -> None:
-    """Measure a trained classifier on a folder of clips."""
-    from minivid.tasks.classify import evaluate_run
-
+    """Measure a trained model on a folder of clips."""
     if on_error not in (None, "raise", "skip"):
         raise typer.BadParameter(f"on_error must be raise or skip, got {on_error!r}")
-    evaluate_run(run, directory, held_out, on_error, device)
+    _task_of(run).evaluate_run(run, directory, held_out, on_error, device)
 
 
 @app.command()
@@ -193,10 +203,8 @@ def predict(
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies with the prediction drawn in.")] = None,
     device: Device = "cpu",
 ) -> None:
-    """Say what a trained classifier sees in clips."""
-    from minivid.tasks.classify import predict_run
-
-    if not predict_run(run, clips, top, annotate, device):
+    """Say what a trained model sees in clips."""
+    if not _task_of(run).predict_run(run, clips, top, annotate, device):
         raise typer.Exit(1)
 
 
@@ -257,6 +265,43 @@ def _checked_device(device: str) -> str:
 
         require()
     return device
+
+
+def _checked_task(task: str) -> str:
+    from minivid.tasks import TASKS
+
+    if task not in TASKS:
+        raise typer.BadParameter(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+    return task
+
+
+def _load_task(task: str) -> ModuleType:
+    from minivid.tasks import load_task
+
+    return load_task(task)
+
+
+def _task_of(run: Path) -> ModuleType:
+    from minivid.tasks.common import task_of
+
+    return _load_task(task_of(run))
+
+
+def _settings(task: str, given: dict[str, Any], seed: int) -> Any:
+    """Return the settings of a task, from the options that were given."""
+    kind = _load_task(task).Settings
+    try:
+        if "size" in given:
+            given["height"], given["width"] = _size(given.pop("size"))
+        for name in {"test_groups", "augment"} & set(given):
+            given[name] = _names(given[name])
+        foreign = set(given) - {field.name for field in fields(kind)}
+        if foreign:
+            options = ", ".join(sorted(f"--{name.replace('_', '-')}" for name in foreign))
+            raise ValueError(f"--task {task} does not take {options}")
+        return kind(**given, seed=seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _size(text: str) -> tuple[int, int]:

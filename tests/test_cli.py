@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+import typer
 
 import minivid
-from minivid.cli import main
+from minivid.cli import app, main
 from minivid.ops import relu_backward
 from minivid.tasks import classify
 
@@ -162,6 +164,37 @@ def test_defaults_of_train_are_those_of_its_settings(monkeypatch):
     monkeypatch.setattr(classify, "train_run", lambda *arguments: given.extend(arguments))
     assert main(["train", "clips"]) == 0
     assert given[2] == classify.Settings()
+
+
+def test_help_shows_the_defaults_of_the_settings():
+    shown = {
+        option.name: option.show_default
+        for option in typer.main.get_command(app).commands["train"].params
+        if isinstance(option.show_default, str)
+    }
+    defaults = asdict(classify.Settings())
+    defaults["size"] = f"{defaults['height']}x{defaults['width']}"
+    assert {"frames", "epochs", "size"} <= set(shown)
+    assert shown == {name: str(defaults[name]) for name in shown}
+
+
+def test_unknown_task_is_bad_usage(capsys):
+    for arguments in (["train", "clips", "--task", "sing"], ["demo", "sing"]):
+        assert main(arguments) == 2
+        assert "task must be one of classify" in capsys.readouterr().err
+
+
+def test_a_task_refuses_options_that_are_not_its_own(monkeypatch, capsys):
+    @dataclass
+    class OwnSettings:
+        seed: int = 0
+        frames: int = 4
+
+    monkeypatch.setattr(classify, "Settings", OwnSettings)
+    monkeypatch.setattr(classify, "train_run", lambda *arguments: None)
+    assert main(["train", "clips", "--frames", "5"]) == 0
+    assert main(["train", "clips", "--batch-size", "5", "--augment", "flip"]) == 2
+    assert "--task classify does not take --augment, --batch-size" in " ".join(capsys.readouterr().err.split())
 
 
 # --- gradcheck ------------------------------------------------------------------------------------------------

@@ -10,6 +10,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from minivid import plots
+from minivid.plots import style
+from minivid.plots.clips import _fitted
+from minivid.plots.confusion import _confusion_matrix_figure
+from minivid.plots.curves import _learning_curves_figure
+from minivid.plots.gates import _lstm_gates_figure
+from minivid.plots.gradients import _gradient_norms_figure
+from minivid.plots.kernels import _filters_figure
+from minivid.plots.pictures import _images_figure
 
 
 def all_texts(figure) -> list[str]:
@@ -91,14 +99,14 @@ def test_leaves_the_callers_style_alone_and_draws_its_own(tmp_path):
 
 def test_needs_neither_pyplot_nor_matplotlib_at_import():
     code = (
-        "import sys, minivid.plots as p; assert 'matplotlib' not in sys.modules;"
+        "import sys, minivid.plots.curves as p; assert 'matplotlib' not in sys.modules;"
         "p._learning_curves_figure({'loss': [1.0]}); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_names_an_installed_font_first():
-    assert plots._installed_fonts()[0] == "DejaVu Sans"
+    assert style.installed_fonts()[0] == "DejaVu Sans"
 
 
 # --- learning curves -------------------------------------------------------------------------------------------
@@ -107,7 +115,7 @@ def test_names_an_installed_font_first():
 def test_learning_curves_draws_the_history():
     history = {"loss": [2.0, 1.0, 0.5], "accuracy": [0.2, 0.6, 0.9], "val_loss": [1.5, 1.2, 1.1]}
     history |= {"val_accuracy": [0.3, 0.5, 0.7], "learning_rate": [0.1, 0.1, 0.01]}
-    loss, accuracy = plots._learning_curves_figure(history).axes
+    loss, accuracy = _learning_curves_figure(history).axes
     assert (loss.get_title(loc="left"), accuracy.get_title(loc="left")) == ("loss", "accuracy")
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
         train, validation = axes.get_lines()
@@ -124,7 +132,7 @@ def test_learning_curves_draws_the_history():
 @pytest.mark.parametrize("with_validation", [False, True])
 def test_learning_curves_of_one_epoch(with_validation):
     history = {"loss": [0.7]} | ({"val_loss": [0.9]} if with_validation else {})
-    (axes,) = plots._learning_curves_figure(history).axes
+    (axes,) = _learning_curves_figure(history).axes
     assert axes.get_xlim() == (0.5, 1.5)
     assert len(axes.get_lines()) == 1 + with_validation
     assert axes.get_lines()[0].get_marker() == "o"  # a line of one point would be invisible
@@ -132,7 +140,7 @@ def test_learning_curves_of_one_epoch(with_validation):
 
 
 def test_learning_curves_pushes_close_labels_apart_in_order():
-    (axes,) = plots._learning_curves_figure({"accuracy": [0.5, 1.0], "val_accuracy": [0.5, 0.999]}).axes
+    (axes,) = _learning_curves_figure({"accuracy": [0.5, 1.0], "val_accuracy": [0.5, 0.999]}).axes
     low, high = sorted(axes.texts, key=lambda text: text.xy[1])
     assert (low.get_text(), high.get_text()) == ("validation 0.999", "train 1")
     assert high.xy[1] - low.xy[1] == pytest.approx(0.075)
@@ -140,13 +148,13 @@ def test_learning_curves_pushes_close_labels_apart_in_order():
 
 
 def test_learning_curves_leaves_gaps_and_labels_the_last_finite_value():
-    (axes,) = plots._learning_curves_figure({"loss": [3.0, np.nan, 2.0, np.inf]}).axes
+    (axes,) = _learning_curves_figure({"loss": [3.0, np.nan, 2.0, np.inf]}).axes
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), [3.0, np.nan, 2.0, np.nan])
     assert [text.get_text() for text in axes.texts] == ["train 2"]
 
 
 def test_learning_curves_of_negative_losses_shows_them():
-    (axes,) = plots._learning_curves_figure({"loss": [1.0, -2.0]}).axes
+    (axes,) = _learning_curves_figure({"loss": [1.0, -2.0]}).axes
     assert axes.get_ylim()[0] < -2
 
 
@@ -175,7 +183,7 @@ def test_learning_curves_refuses(history, error, message, tmp_path):
 
 
 def test_confusion_matrix_shows_counts_and_shares_of_the_row():
-    figure = plots._confusion_matrix_figure(np.array([[3, 1], [0, 8]]), ["left", "right"])
+    figure = _confusion_matrix_figure(np.array([[3, 1], [0, 8]]), ["left", "right"])
     axes = figure.axes[0]
     # 3 and 1 of 4, 0 and 8 of 8
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0.0, 1.0]])
@@ -191,21 +199,21 @@ def test_confusion_matrix_shows_counts_and_shares_of_the_row():
 
 
 def test_confusion_matrix_of_a_class_without_samples():
-    axes = plots._confusion_matrix_figure(np.array([[2, 0], [0, 0]]), ["a", "b"]).axes[0]
+    axes = _confusion_matrix_figure(np.array([[2, 0], [0, 0]]), ["a", "b"]).axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), [[1, 0], [0, 0]])
 
 
 def test_confusion_matrix_writes_light_on_dark():
-    axes = plots._confusion_matrix_figure(np.array([[1, 9], [10, 0]]), ["a", "b"]).axes[0]
+    axes = _confusion_matrix_figure(np.array([[1, 9], [10, 0]]), ["a", "b"]).axes[0]
     colors = {text.get_text(): text.get_color() for text in axes.texts}
     assert (colors["9"], colors["10"]) == ("white", "white")
-    assert colors["1"] == plots.INK
-    assert colors["0"] == plots.FAINT
+    assert colors["1"] == style.INK
+    assert colors["0"] == style.FAINT
 
 
 def test_confusion_matrix_keeps_long_names_apart():
     names = [f"a class with a rather long name, number {k}" for k in range(12)]
-    figure = plots._confusion_matrix_figure(np.eye(12, dtype=int), names)
+    figure = _confusion_matrix_figure(np.eye(12, dtype=int), names)
     shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(set(shown)) == 12
     assert max(map(len, shown)) == 25
@@ -213,7 +221,7 @@ def test_confusion_matrix_keeps_long_names_apart():
 
 
 def test_confusion_matrix_draws_dollars_as_they_are():
-    figure = plots._confusion_matrix_figure(np.eye(2, dtype=int), ["$5", "$x^2$"])
+    figure = _confusion_matrix_figure(np.eye(2, dtype=int), ["$5", "$x^2$"])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [r"\$5", r"\$x^2\$"]
 
 
@@ -244,7 +252,7 @@ def panels_of(figure) -> dict[str, np.ndarray]:
 
 def test_lstm_gates_draws_every_slot_under_its_name():
     gates = some_gates(5, 3)
-    panels = panels_of(plots._lstm_gates_figure(gates, some_frames(5), None, sort_units=False))
+    panels = panels_of(_lstm_gates_figure(gates, some_frames(5), None, sort_units=False))
     assert list(panels) == ["input gate", "forget gate", "output gate", "candidate"]
     np.testing.assert_array_equal(panels["input gate"][0], gates[:, 0:3].T)
     np.testing.assert_array_equal(panels["forget gate"][0], gates[:, 3:6].T)
@@ -256,14 +264,14 @@ def test_lstm_gates_draws_every_slot_under_its_name():
 def test_lstm_gates_sorts_the_units_of_all_panels_by_the_forget_gate():
     gates = some_gates(2, 3).reshape(2, 4, 3)
     gates[:, 1] = [[0.1, 0.9, 0.6], [0.3, 0.7, 0.6]]  # means 0.2, 0.8, 0.6: the order is 1, 2, 0
-    panels = panels_of(plots._lstm_gates_figure(gates.reshape(2, 12), some_frames(2), None, sort_units=True))
+    panels = panels_of(_lstm_gates_figure(gates.reshape(2, 12), some_frames(2), None, sort_units=True))
     for name, slot in (("input gate", 0), ("forget gate", 1), ("candidate", 2), ("output gate", 3)):
         np.testing.assert_array_equal(panels[name][0], gates[:, slot, [1, 2, 0]].T)
 
 
 def test_lstm_gates_sets_each_frame_above_its_column():
     frames = some_frames(4, C=1)
-    figure = plots._lstm_gates_figure(some_gates(4, 2), frames, "a clip", sort_units=True)
+    figure = _lstm_gates_figure(some_gates(4, 2), frames, "a clip", sort_units=True)
     strip, first, *_ = figure.axes
     assert strip.get_title(loc="left") == "a clip"
     for t, image in enumerate(strip.images, start=1):
@@ -280,7 +288,7 @@ def test_lstm_gates_sets_each_frame_above_its_column():
 @pytest.mark.parametrize("T", [1, 24, 25, 49, 60])
 def test_lstm_gates_of_long_clips_shows_some_frames_at_their_time(T):
     frames = np.broadcast_to(np.linspace(0, 1, T)[:, None, None, None], (T, 2, 2, 3))
-    strip, *_, last, _, _ = plots._lstm_gates_figure(some_gates(T, 2), frames, None, sort_units=True).axes
+    strip, *_, last, _, _ = _lstm_gates_figure(some_gates(T, 2), frames, None, sort_units=True).axes
     assert min(T, 12) <= len(strip.images) <= 24
     for image, tick in zip(strip.images, last.get_xticks(), strict=True):
         shown = frames[int(tick) - 1]
@@ -313,7 +321,7 @@ def test_lstm_gates_refuses(gates, frames, message, tmp_path):
 
 def test_gradient_norms_draws_lines_on_a_logarithmic_scale():
     norms = {"SimpleRNN": np.array([0.0, 1e-8, 1e-4, 1.0]), "LSTM": np.array([0.1, 0.2, 0.5, 1.0])}
-    (axes,) = plots._gradient_norms_figure(norms).axes
+    (axes,) = _gradient_norms_figure(norms).axes
     assert axes.get_yscale() == "log"
     rnn, lstm = axes.get_lines()
     np.testing.assert_array_equal(rnn.get_xdata(), [1, 2, 3, 4])
@@ -345,7 +353,7 @@ def test_gradient_norms_refuses(norms, message, tmp_path):
 def test_filters_in_colour_are_grey_at_zero_and_share_one_scale():
     kernel = np.zeros((1, 2, 3, 2))
     kernel[0, 0, 0, 0], kernel[0, 1, 2, 1] = 4.0, -2.0
-    first, second = plots._filters_figure(kernel).axes
+    first, second = _filters_figure(kernel).axes
     # 0.5 + w / (2 * 4): 4 -> 1, -2 -> 0.25, 0 -> 0.5
     np.testing.assert_allclose(first.images[0].get_array(), [[[1.0, 0.5, 0.5], [0.5, 0.5, 0.5]]])
     np.testing.assert_allclose(second.images[0].get_array(), [[[0.5, 0.5, 0.5], [0.5, 0.5, 0.25]]])
@@ -353,7 +361,7 @@ def test_filters_in_colour_are_grey_at_zero_and_share_one_scale():
 
 def test_filters_of_one_channel_have_white_at_zero():
     kernel = np.arange(-3.0, 9.0).reshape(2, 2, 1, 3)
-    for f, axes in enumerate(plots._filters_figure(kernel).axes):
+    for f, axes in enumerate(_filters_figure(kernel).axes):
         np.testing.assert_array_equal(axes.images[0].get_array(), kernel[:, :, 0, f])
         assert axes.images[0].get_clim() == (-8, 8)
 
@@ -369,7 +377,7 @@ def test_images_draws_pictures_as_they_are_and_maps_around_zero():
     ramp = np.linspace(0, 1, 48).reshape(6, 8)
     colour = some_frames(1)[0]
     arrays = {"ramp": ramp, "bytes": colour[:, :, :1], "colour": colour, "map": ramp - 0.75, "kernel": np.eye(2)}
-    figure = plots._images_figure(arrays, columns=3)
+    figure = _images_figure(arrays, columns=3)
     drawn = {axes.get_title(): axes for axes in figure.axes}
     assert list(drawn) == [*arrays, ""]  # two rows of three, the last one empty
     assert drawn["ramp"].images[0].get_clim() == (0, 1)
@@ -428,7 +436,7 @@ def test_annotate_clip_takes_floats_and_is_large_by_default():
     assert [int(value) for value in clip[:, 0, 0, 0]] == [0, 128, 255]  # 127.5 rounds to even
 
 
-@pytest.mark.parametrize(("good", "color"), [(True, plots.GREEN), (False, plots.RED), (None, plots.BLUE)])
+@pytest.mark.parametrize(("good", "color"), [(True, style.GREEN), (False, style.RED), (None, style.BLUE)])
 def test_annotate_clip_colours_the_bar(good, color):
     clip = plots.annotate_clip(some_frames(1, 8, 8), ["predicted left", "truth: left"], good, scale=32)
     strip = clip[0, 8 * 32 :]
@@ -439,7 +447,7 @@ def test_annotate_clip_colours_the_bar(good, color):
 def test_annotate_clip_measures_the_confidence():
     def length(confidence):
         strip = plots.annotate_clip(np.zeros((1, 8, 8, 1)), ["x"], True, confidence, scale=40)[0, 320:, 8:]
-        return (strip == rgb(plots.GREEN)).all(axis=2).sum(axis=1).max()
+        return (strip == rgb(style.GREEN)).all(axis=2).sum(axis=1).max()
 
     full = length(1.0)
     assert full > 280
@@ -448,12 +456,12 @@ def test_annotate_clip_measures_the_confidence():
 
 
 def test_annotate_clip_cuts_long_lines_and_keeps_short_ones():
-    assert plots._fitted("short", 5, len) == "short"
-    assert plots._fitted("longer", 5, len) == "long…"
-    assert plots._fitted("longer", 0, len) == ""
+    assert _fitted("short", 5, len) == "short"
+    assert _fitted("longer", 5, len) == "long…"
+    assert _fitted("longer", 0, len) == ""
     clip = plots.annotate_clip(np.zeros((1, 8, 8, 1)), ["a very long name of a class " * 9], scale=32)
     assert clip.shape[2] == 256
-    assert (clip[0, 256:, -6:] == rgb(plots.INK)).all()  # the margin is free
+    assert (clip[0, 256:, -6:] == rgb(style.INK)).all()  # the margin is free
 
 
 def test_annotate_clip_draws_letters_beyond_ascii():

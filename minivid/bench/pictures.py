@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minivid.plots import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PALE, _new_figure, _save, _styled
+from minivid.plots.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PALE, new_figure, save, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,15 +50,15 @@ def draw_all(record: dict, folder: str | os.PathLike) -> list[Path]:
     groups = [group for group in record["groups"] if group["key"] in SHORT]
     if groups:
         compared = all(group["mean"] for group in groups)
-        written.append(_save((_ratios_figure if compared else _shares_figure)(groups), folder / "bench.png"))
+        written.append(save((_ratios_figure if compared else _shares_figure)(groups), folder / "bench.png"))
     if any(row["flops"] for group in groups for row in group["rows"]):
-        written.append(_save(_roofline_figure(record["machine"], groups), folder / "roofline.png"))
+        written.append(save(_roofline_figure(record["machine"], groups), folder / "roofline.png"))
     for ladder in record["ladders"]:
-        written.append(_save(_ladder_figure(ladder), folder / f"ladder_{ladder['operation']}.png"))
+        written.append(save(_ladder_figure(ladder), folder / f"ladder_{ladder['operation']}.png"))
     return written
 
 
-@_styled
+@styled
 def _ratios_figure(groups: list[dict]) -> "Figure":
     """One line per group: a small dot per shape, a large one at the geometric mean, a bar at the target."""
     figure, axes = _strips(groups, "ratio")
@@ -79,7 +79,7 @@ def _ratios_figure(groups: list[dict]) -> "Figure":
     return figure
 
 
-@_styled
+@styled
 def _shares_figure(groups: list[dict]) -> "Figure":
     """One line per group: a dot per shape, at its share of the ceiling that binds it."""
     figure, axes = _strips(groups, "share")
@@ -93,7 +93,7 @@ def _shares_figure(groups: list[dict]) -> "Figure":
 
 def _strips(groups: list[dict], key: str) -> tuple["Figure", "Axes"]:
     """Draw one line per group, with a small dot per shape."""
-    figure = _new_figure(7.6, 1.5 + 0.48 * len(groups))
+    figure = new_figure(7.6, 1.5 + 0.48 * len(groups))
     axes = figure.subplots()
     for y, group in enumerate(groups):
         values = [row[key] for row in group["rows"]]
@@ -119,7 +119,7 @@ def _log_ticks(axis, low: float, high: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-@_styled
+@styled
 def _roofline_figure(machine: dict, groups: list[dict]) -> "Figure":
     """Arithmetic per byte against arithmetic per second, below the two ceilings."""
     peak, bandwidth = machine["flops_per_second"] / 1e9, machine["bytes_per_second"] / 1e9
@@ -131,7 +131,7 @@ def _roofline_figure(machine: dict, groups: list[dict]) -> "Figure":
     x, y = np.concatenate([*points.values()]).T
     low, high = min(peak / bandwidth / 4, x.min() / 1.3), max(peak / bandwidth * 4, x.max() * 1.3)
     floor, top = min(bandwidth * low, y.min()) / 1.4, max(peak, y.max()) * 1.7
-    figure = _new_figure(7.6, 4.4)
+    figure = new_figure(7.6, 4.4)
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -157,7 +157,7 @@ def _roofline_figure(machine: dict, groups: list[dict]) -> "Figure":
     return figure
 
 
-@_styled
+@styled
 def _ladder_figure(ladder: dict) -> "Figure":
     """One bar per implementation, below the ceiling."""
     rungs = ladder["rungs"]
@@ -165,7 +165,7 @@ def _ladder_figure(ladder: dict) -> "Figure":
     rates = [rung["gbytes"] if moves else rung["gflops"] for rung in rungs]
     peak = rates[-1] / rungs[-1]["share_of_peak"]
     unit, ceiling = ("GB/s", "copy bandwidth") if moves else ("GFLOP/s", "multiply-add peak")
-    figure = _new_figure(7.6, 1.3 + 0.42 * len(rungs))
+    figure = new_figure(7.6, 1.3 + 0.42 * len(rungs))
     axes = figure.subplots()
     axes.axvline(peak, color=INK, linewidth=1.2, zorder=1)
     axes.annotate(f"{ceiling}, {peak:.0f}", (peak, -0.8), (-4, 0), textcoords="offset points", ha="right", va="center")
@@ -207,12 +207,12 @@ def draw_tile(path: str | os.PathLike) -> Path:
     >>> draw_tile(tempfile.mkdtemp() + "/tile.png").name
     'tile.png'
     """
-    return _save(_tile_figure(), path)
+    return save(_tile_figure(), path)
 
 
-@_styled
+@styled
 def _tile_figure() -> "Figure":
-    figure = _new_figure(9.4, 4.9)
+    figure = new_figure(9.4, 4.9)
     axes = figure.subplots()
     axes.set_aspect("equal")
     axes.axis("off")

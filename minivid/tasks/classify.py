@@ -3,19 +3,19 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 import minivid
 from minivid import metrics, plots
-from minivid.callbacks import CSVLogger, ModelCheckpoint
 from minivid.layers import LSTM, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, TimeDistributed
-from minivid.models import Sequential, load_model
+from minivid.models import Sequential
 from minivid.optimizers import Adam, CosineDecay
 from minivid.progress import track
-from minivid.runs import about_this_machine, check_free, new_run_folder, read_json, write_json
+from minivid.runs import check_free, new_run_folder, write_json
+from minivid.tasks.common import account, check_rules, fit, free_path, load_run, write_config
 from minivid.video import (
     ClipSequence,
     VideoError,
@@ -160,9 +160,7 @@ class Settings:
             ("augment", set(self.augment) <= set(AUGMENTATIONS), f"of {', '.join(AUGMENTATIONS)}"),
             ("seed", self.seed >= 0, "0 or more"),
         ]
-        for name, holds, wanted in rules:
-            if not holds:
-                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+        check_rules(self, rules)
         if self.groups is not None:
             group_pattern(self.groups)
         elif self.test_groups:
@@ -265,29 +263,14 @@ def train_run(
     print(
         f"{len(clips.paths)} clips to train on, {len(held_out.paths)} held out, classes: {', '.join(clips.class_names)}"
     )
-    write_json(out / "config.json", {"settings": asdict(settings), "class_names": clips.class_names})
+    write_config(out, settings, clips.class_names)
     history = fit(model, clips, held_out, settings.epochs, out)
     plots.learning_curves(history.history, out / "learning_curves.png")
-    figures = measure(model, held_out, out) | _account(settings.seed, clips.skipped + held_out.skipped, device)
+    figures = measure(model, held_out, out) | account(settings.seed, clips.skipped + held_out.skipped, device)
     write_json(out / "metrics.json", figures)
     print_figures(figures, held_out.class_names, "held-out clips")
     print(f"\nmodel, figures and pictures: {out}")
     return figures
-
-
-def fit(model: Sequential, clips, held_out, epochs: int, out: Path):
-    """Train and keep the model of each complete epoch and the history on disk."""
-    checkpoint = out / "model.safetensors"
-    try:
-        return model.fit(
-            clips,
-            epochs=epochs,
-            validation_data=held_out,
-            callbacks=[ModelCheckpoint(checkpoint), CSVLogger(out / "history.csv")],
-        )
-    except KeyboardInterrupt:
-        kept = f"{checkpoint} holds the last complete epoch" if checkpoint.exists() else "no epoch was complete"
-        raise KeyboardInterrupt(f"interrupted; {kept}") from None
 
 
 def measure(model: Sequential, clips, out: Path) -> dict:
@@ -343,14 +326,14 @@ def evaluate_run(
     --------
     >>> figures = evaluate_run("runs/first", "other_clips")  # doctest: +SKIP
     """
-    model, settings, class_names = load_run(run, device)
+    model, settings, class_names = load_run(run, Settings, device)
     if on_error is not None:
         settings = replace(settings, on_error=on_error)
     clips = open_clips(directory, settings, "validation" if held_out else None)
     if clips.class_names != class_names:
         raise ValueError(f"{run} knows the classes {class_names}, but {directory} holds {clips.class_names}")
     out = new_run_folder(Path(run) / "evaluation", overwrite=True)
-    figures = measure(model, clips, out) | _account(settings.seed, clips.skipped, device)
+    figures = measure(model, clips, out) | account(settings.seed, clips.skipped, device)
     write_json(out / "metrics.json", figures)
     print_figures(figures, class_names, "held-out clips" if held_out else "clips")
     print(f"\nfigures and confusion matrix: {out}")
@@ -388,7 +371,7 @@ def predict_run(
     --------
     >>> predict_run("runs/first", ["new.mp4"])  # doctest: +SKIP
     """
-    model, settings, class_names = load_run(run, device)
+    model, settings, class_names = load_run(run, Settings, device)
     width = max(len(str(path)) for path in paths)
     unreadable, annotated = 0, set()
     for path in paths:
@@ -404,32 +387,9 @@ def predict_run(
         print(f"{path!s:<{width}}  " + "  ".join(f"{class_names[k]} {probabilities[k]:.0%}" for k in best))
         if annotate is not None:
             lines = [f"{class_names[best[0]]} {probabilities[best[0]]:.0%}"]
-            copy = _free_path(Path(annotate), f"{Path(path).stem}_predicted", annotated)
+            copy = free_path(Path(annotate), f"{Path(path).stem}_predicted", annotated)
             write_clip(copy, plots.annotate_clip(frames, lines, confidence=float(probabilities[best[0]])))
     return unreadable == 0
-
-
-def _free_path(folder: Path, stem: str, taken: set[Path]) -> Path:
-    """Return a path for a copy of a clip: never the clip itself, and another one for clips of the same name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, number = folder / f"{stem}.mp4", 2
-    while path in taken:
-        path, number = folder / f"{stem}_{number}.mp4", number + 1
-    taken.add(path)
-    return path
-
-
-def load_run(run: str | os.PathLike, device: str = "cpu") -> tuple[Sequential, Settings, list[str]]:
-    """Return the model, on a device, the settings and the class names of a run folder."""
-    config = read_json(Path(run) / "config.json")
-    known = {field.name for field in fields(Settings)}
-    try:
-        given = {name: tuple(v) if isinstance(v, list) else v for name, v in config["settings"].items()}
-        settings = Settings(**{name: value for name, value in given.items() if name in known})
-        class_names = list(config["class_names"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{Path(run) / 'config.json'} is damaged: {error}") from None
-    return load_model(Path(run) / "model.safetensors").to(device), settings, class_names
 
 
 def print_figures(figures: dict, class_names: list[str], kind: str) -> None:
@@ -447,8 +407,3 @@ def print_confusion(confusion: list[list[int]], class_names: list[str]) -> None:
     print(f"\n{'true class':>{width}} | predicted, in the same order")
     for name, row in zip(class_names, confusion, strict=True):
         print(f"{name:>{width}} |" + "".join(f"{count or '.':>{column}}" for count in row))
-
-
-def _account(seed: int, skipped: list, device: str) -> dict:
-    skipped = [[str(path), str(reason)] for path, reason in skipped]
-    return {"skipped": skipped, "seed": seed, "device": device} | about_this_machine()

@@ -10,8 +10,9 @@ import minivid
 from minivid.callbacks import ModelCheckpoint
 from minivid.cli import main
 from minivid.models import load_model
-from minivid.tasks import classify
-from minivid.tasks.classify import MODEL_SIZES, Settings, build_classifier, load_run, open_clips
+from minivid.tasks import classify, common
+from minivid.tasks.classify import MODEL_SIZES, Settings, build_classifier, open_clips
+from minivid.tasks.common import load_run
 from minivid.video import clips_from_directory, read_clip
 
 CLASSES = ["down", "jump", "left", "right", "still", "up"]
@@ -171,7 +172,7 @@ def test_held_out_groups(train, tmp_path, shapes):
     options = ["--groups", r"_(\d+)", "--test-groups", "000, 002"]
     assert train(*options) == 0
     assert json_of(tmp_path / "run" / "metrics.json")["clips"] == 12
-    _, settings, _ = load_run(tmp_path / "run")
+    _, settings, _ = load_run(tmp_path / "run", Settings)
     assert settings.test_groups == ("000", "002")
     assert set(open_clips(shapes, settings, "training").groups) == {"001"}
     assert set(open_clips(shapes, settings, "validation").groups) == {"000", "002"}
@@ -209,7 +210,7 @@ def interrupt_in(monkeypatch, epoch):
             if number == epoch:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(classify, "ModelCheckpoint", Checkpoint)
+    monkeypatch.setattr(common, "ModelCheckpoint", Checkpoint)
 
 
 def test_interrupted_run_keeps_the_last_complete_epoch(train, shapes, tmp_path, monkeypatch, capsys):
@@ -299,7 +300,7 @@ def test_damaged_config(finished_run, tmp_path, content, message):
     run = copy_of(finished_run, tmp_path)
     (run / "config.json").write_text(content)
     with pytest.raises(ValueError, match=message):
-        load_run(run)
+        load_run(run, Settings)
 
 
 def test_no_run_folder(shapes, tmp_path, capsys):
@@ -328,8 +329,8 @@ def test_predict_prepares_clips_as_training_did(train, shapes, tmp_path, monkeyp
     seen = []
     load = classify.load_run
 
-    def spy(run, device):
-        model, *rest = load(run, device)
+    def spy(run, kind, device):
+        model, *rest = load(run, kind, device)
         predict = model.predict
         monkeypatch.setattr(model, "predict", lambda x: seen.append(x) or predict(x))
         return model, *rest
@@ -337,7 +338,7 @@ def test_predict_prepares_clips_as_training_did(train, shapes, tmp_path, monkeyp
     monkeypatch.setattr(classify, "load_run", spy)
     path = shapes / "down" / "down_000.mp4"
     assert main(["predict", str(tmp_path / "run"), str(path)]) == 0
-    _, settings, _ = load(tmp_path / "run")
+    _, settings, _ = load(tmp_path / "run", Settings)
     trained_on = open_clips(shapes, settings)
     assert trained_on.paths[0] == path
     np.testing.assert_array_equal(seen[0], next(trained_on.inputs())[:1])

@@ -1,7 +1,7 @@
 """`minivid demo`: moving shapes as video files, a CNN + LSTM that tells how they move, and proof that it does."""
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ from minivid.tasks.classify import (
     Settings,
     build_classifier,
     cnn_layers,
-    fit,
     measure,
     open_clips,
     print_confusion,
 )
+from minivid.tasks.common import fit, write_config
 from minivid.video import ClipSequence, read_clip, write_clip, write_moving_shapes
 
 __all__ = ["SingleFrames", "run_demo"]
@@ -102,7 +102,7 @@ def run_demo(out: str | Path, seed: int = 0, device: str = "cpu") -> dict:
 
     data = write_moving_shapes(out / "data", CLIPS_PER_CLASS, seed=DATA_SEED)
     clips, held_out = (open_clips(data, settings, subset) for subset in ("training", "validation"))
-    write_json(out / "config.json", {"settings": asdict(settings), "class_names": clips.class_names})
+    write_config(out, settings, clips.class_names)
     print(f"\n{len(clips.paths)} clips to train on and {len(held_out.paths)} held out, MP4 files in {data}")
     print(f"classes: {', '.join(clips.class_names)}")
 

@@ -9,8 +9,8 @@ from PIL import Image
 import minivid
 from minivid.cli import main
 from minivid.models import load_model
-from minivid.tasks import demo
-from minivid.tasks.demo import SingleFrames
+from minivid.tasks import classify_demo as demo
+from minivid.tasks.classify_demo import SingleFrames
 from minivid.video import clips_from_directory, read_clip
 
 CLASSES = ["down", "jump", "left", "right", "still", "up"]
