@@ -43,6 +43,21 @@ def _fits(shape: Shape, expected: Shape) -> bool:
     )
 
 
+class _Weights(dict):
+    """Weights by name; asking a layer for one that it has not got yet says how it gets them."""
+
+    def __init__(self, layer: "Layer"):
+        super().__init__()
+        self.layer = layer
+
+    def __missing__(self, name: str):
+        if self.layer.built:
+            raise KeyError(f"layer {self.layer.name!r} has no weight {name!r}, only {', '.join(self) or 'none at all'}")
+        raise ValueError(
+            f"layer {self.layer.name!r} has no weights yet: call it, layer(x), or layer.build(shape), before forward"
+        )
+
+
 class Layer:
     """Base class of all layers.
 
@@ -105,7 +120,7 @@ class Layer:
             raise ValueError(f"layer {self.name!r}: dtype must be float32 or float64, got {dtype!r}")
         if not trainable:
             self.trainable = False
-        self.params: dict[str, np.ndarray] = {}
+        self.params: dict[str, np.ndarray] = _Weights(self)
         self.grads: dict[str, np.ndarray] = {}
         self.state: dict[str, np.ndarray] = {}
         self.input_shape: Shape | None = None

@@ -126,3 +126,12 @@ def test_one_sample_is_no_batch():
 def test_a_layer_is_no_input():
     with pytest.raises(TypeError, match=r"takes an array, got the layer 'dense'; layers are joined by Sequential"):
         Dense(2)(Dense(3))
+
+
+def test_forward_of_a_layer_that_is_not_built():
+    layer = Dense(2, name="scores")
+    with pytest.raises(ValueError, match=r"layer 'scores' has no weights yet: call it, layer\(x\)"):
+        layer.forward(np.ones((1, 3), np.float32))
+    layer.build((None, 3))
+    with pytest.raises(KeyError, match="layer 'scores' has no weight 'gamma', only kernel, bias"):
+        layer.params["gamma"]
