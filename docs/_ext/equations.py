@@ -122,6 +122,18 @@ class CodeOf(SphinxDirective):
 # --- what a page gets without asking --------------------------------------------------------------------------------
 
 
+NOT_PROSE = (
+    nodes.literal,
+    nodes.literal_block,
+    nodes.math,
+    nodes.math_block,
+    nodes.raw,
+    nodes.reference,
+    nodes.title,
+    nodes.comment,
+)
+
+
 class Equations(SphinxTransform):
     """Anchors for equations, links to them, links to source files, and the section at the end of the page."""
 
@@ -218,10 +230,8 @@ class Equations(SphinxTransform):
     def link_citations(self) -> None:
         """Let ``(conv2d.3)`` in running text lead to the equation."""
         for node in list(self.document.findall(nodes.Text)):
-            around = node.parent
-            if isinstance(around, nodes.literal | nodes.literal_block | nodes.math | nodes.math_block | nodes.raw):
-                continue
-            if isinstance(around, nodes.reference | nodes.title | nodes.comment):
+            around = node.parent  # None inside a formula that MathJax gets as it is
+            if around is None or isinstance(around, NOT_PROSE):
                 continue
             parts = re.split(r"(?<=\()([a-z]\w*\.\d+[a-z]?)(?=\))", str(node))
             if not any(part in trace.equations() for part in parts[1::2]):
@@ -397,6 +407,7 @@ def begin(app: Sphinx) -> None:
     Path(app.doctreedir).mkdir(parents=True, exist_ok=True)
     app.gradchecks_file = Path(app.doctreedir) / "gradchecks.json"
     app.gradchecks_process = gradchecks.start(app.gradchecks_file)
+    app.source_pages, app.navigation = {source_page(path) for path in trace.source_files()}, {}
 
 
 def report_problems(app: Sphinx, env) -> None:
@@ -413,6 +424,15 @@ def source_pages(app: Sphinx):
         body = f'<h1><code>{path}</code></h1><div class="highlight source"><pre>{lines}</pre></div>'
         context = {"title": path, "body": body, "parents": [], "display_toc": False, "meta": {"hide-toc": "true"}}
         yield docname, context, "page.html"
+
+
+def share_navigation(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Compute the navigation of source pages once per folder depth: doing it for each of them is a third of a build."""
+    if pagename in app.source_pages:
+        depth, toctree = pagename.count("/"), context["toctree"]
+        if depth not in app.navigation:
+            app.navigation[depth] = toctree(collapse=False, titles_only=True, maxdepth=-1, includehidden=True)
+        context["toctree"] = lambda **options: app.navigation[depth]
 
 
 def write_json(app: Sphinx, error: Exception | None) -> None:
@@ -433,5 +453,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("env-updated", report_problems)
     app.connect("doctree-resolved", fill_proofs)
     app.connect("html-collect-pages", source_pages)
+    app.connect("html-page-context", share_navigation, priority=400)  # before the theme draws it
     app.connect("build-finished", write_json)
     return {"version": "1", "env_version": 1, "parallel_read_safe": False, "parallel_write_safe": False}

@@ -73,7 +73,7 @@ def _text_strip(width: int, lines: Sequence[str], color: str, confidence: float 
     draw.rectangle((0, 0, bar - 1, height), fill=color)
     left = bar + 8
     for row, line in enumerate(lines):
-        font = _font_for(line)
+        font = font_for(line)
         text = _fitted(line, width - left - margin, functools.partial(draw.textlength, font=font))
         draw.text((left, margin + (row + 0.5) * spacing), text, font=font, fill="white", anchor="lm")
     if confidence is not None:
@@ -84,14 +84,14 @@ def _text_strip(width: int, lines: Sequence[str], color: str, confidence: float 
     return np.asarray(strip)
 
 
-def _font_for(text: str):
+def font_for(text: str, size: int = 13):
     """Return a font that Pillow draws with, one with Chinese characters if they are needed and it is there."""
     from matplotlib.font_manager import findfont
     from PIL import ImageFont
 
     first, *others = installed_fonts()
     needed = any(letter > "\u2e7f" for letter in text)
-    return ImageFont.truetype(findfont(others[0] if needed and others else first), 13)
+    return ImageFont.truetype(findfont(others[0] if needed and others else first), size)
 
 
 def _fitted(text: str, width: float, length: Callable[[str], float]) -> str:

@@ -8,14 +8,12 @@ every class. So single frames of all classes are equally distributed, and a clas
 better than chance; only order in time tells the classes apart.
 """
 
-import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from minivid.video.data_sets import draw_once
 from minivid.video.writing import write_clip
 
 __all__ = ["MOTIONS", "moving_shapes", "write_moving_shapes"]
@@ -24,7 +22,6 @@ __all__ = ["MOTIONS", "moving_shapes", "write_moving_shapes"]
 MOTIONS = ("down", "jump", "left", "right", "still", "up")
 
 _DIRECTIONS = {"down": (1, 0), "left": (0, -1), "right": (0, 1), "still": (0, 0), "up": (-1, 0)}  # rows, columns
-_MARKER = ".moving_shapes.json"
 
 
 def moving_shapes(
@@ -98,39 +95,27 @@ def write_moving_shapes(
 
     Examples
     --------
+    >>> import tempfile
     >>> folder = write_moving_shapes(tempfile.mkdtemp() + "/shapes", clips_per_class=1, frames=4, size=(16, 16))
     >>> sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     ['down', 'jump', 'left', 'right', 'still', 'up']
     """
-    directory = Path(directory)
-    settings = {"clips_per_class": clips_per_class, "frames": frames, "size": list(size), "seed": seed}
-    if directory.exists():
-        _check_same(directory, settings)
-        return directory
-    x, y = moving_shapes(clips_per_class * len(MOTIONS), frames, size, seed)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-    try:
+    settings = {
+        "moving_shapes": list(MOTIONS),
+        "clips_per_class": clips_per_class,
+        "frames": frames,
+        "size": list(size),
+        "seed": seed,
+    }
+
+    def draw(folder: Path) -> None:
         for name in MOTIONS:
-            (temporary / name).mkdir()
+            (folder / name).mkdir()
+        x, y = moving_shapes(clips_per_class * len(MOTIONS), frames, size, seed)
         for n, (clip, k) in enumerate(zip(x, y, strict=True)):
-            write_clip(temporary / MOTIONS[k] / f"{MOTIONS[k]}_{n // len(MOTIONS):03d}.mp4", clip)
-        (temporary / _MARKER).write_text(json.dumps(settings))
-        temporary.chmod(0o755)
-        os.replace(temporary, directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return directory
+            write_clip(folder / MOTIONS[k] / f"{MOTIONS[k]}_{n // len(MOTIONS):03d}.mp4", clip)
 
-
-def _check_same(directory: Path, settings: dict) -> None:
-    try:
-        found = json.loads((directory / _MARKER).read_text())
-    except (OSError, ValueError):
-        found = "something else"
-    if found != settings:
-        raise FileExistsError(f"{directory} holds {found}, not moving shapes of {settings}; choose another folder")
+    return draw_once(directory, settings, draw)
 
 
 def _draw_clip(motion: str, frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
