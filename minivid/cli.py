@@ -12,6 +12,7 @@ import typer
 
 import minivid
 from minivid.cuda.commands import app as cuda_app
+from minivid.tasks import TASKS
 
 __all__ = ["app", "main"]
 
@@ -25,7 +26,10 @@ app = typer.Typer(
 )
 app.add_typer(cuda_app, name="cuda")
 
-Directory = Annotated[Path, typer.Argument(help="Folder with one folder of video files per class.")]
+Directory = Annotated[
+    Path,
+    typer.Argument(help="Folder of clips: one folder per class; to detect, an annotation per clip; to generate, any."),
+]
 Run = Annotated[Path, typer.Argument(help="Folder that `minivid train` or `minivid demo` wrote.")]
 Device = Annotated[
     str, typer.Option(callback=lambda device: _checked_device(device), help="Where the model runs: cpu or gpu.")
@@ -105,7 +109,9 @@ def _options(
 
 @app.command()
 def demo(
-    task: Annotated[str, typer.Argument(help="classify.", callback=lambda task: _checked_task(task))] = "classify",
+    task: Annotated[
+        str, typer.Argument(help=f"{', '.join(TASKS)}.", callback=lambda task: _checked_task(task))
+    ] = "classify",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for data, model, figures and pictures.", show_default="minivid_demo[_TASK]"),
@@ -113,7 +119,7 @@ def demo(
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """Write moving shapes as video files, train a model on them, and show what it learned."""
+    """Draw clips and write them as video files, train a model on them, and show what it learned."""
     import importlib
 
     out = out or Path("minivid_demo" if task == "classify" else f"minivid_demo_{task}")
@@ -123,7 +129,9 @@ def demo(
 @app.command()
 def train(
     directory: Directory,
-    task: Annotated[str, typer.Option(help="classify.", callback=lambda task: _checked_task(task))] = "classify",
+    task: Annotated[
+        str, typer.Option(help=f"{', '.join(TASKS)}.", callback=lambda task: _checked_task(task))
+    ] = "classify",
     out: Annotated[Path, typer.Option(help="Folder for model, figures and pictures.")] = Path("minivid_run"),
     frames: Annotated[int | None, typer.Option(help="Frames per clip.", show_default="16")] = None,
     size: Annotated[
@@ -135,6 +143,19 @@ def train(
         typer.Option("--subtract-median", help="Subtract each clip's per-pixel median (still camera)."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="tiny, small or medium.", show_default="tiny")] = None,
+    seen: Annotated[
+        int | None, typer.Option(help="Generate: frames that are given, by default half; the others are predicted.")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Generate: convlstm or cnn-lstm.", show_default="convlstm")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="Generate: what the network draws, difference (to the last frame) or frame.",
+            show_default="difference",
+        ),
+    ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Part of the features to drop while training.", show_default="0.0")
     ] = None,
@@ -165,6 +186,9 @@ def train(
         "color": color,
         "subtract_median": subtract_median,
         "model": model,
+        "seen": seen,
+        "network": network,
+        "output": output,
         "dropout": dropout,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -200,7 +224,9 @@ def predict(
     run: Run,
     clips: Annotated[list[Path], typer.Argument(help="Video files.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to show per clip.")] = 3,
-    annotate: Annotated[Path | None, typer.Option(help="Folder for copies with the prediction drawn in.")] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(help="Folder for clips and pictures with the prediction drawn in.")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Say what a trained model sees in clips."""
@@ -268,8 +294,6 @@ def _checked_device(device: str) -> str:
 
 
 def _checked_task(task: str) -> str:
-    from minivid.tasks import TASKS
-
     if task not in TASKS:
         raise typer.BadParameter(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     return task

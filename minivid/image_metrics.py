@@ -45,7 +45,7 @@ def frame_mse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     array([0.25, 0.25])
     """
     x, y = _checked(x, y)
-    return ((x - y) ** 2).mean(axis=(-3, -2, -1))
+    return ((x - y) ** 2).mean(axis=(-3, -2, -1))  # (image_metrics.1)
 
 
 def frame_squared_error(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ def frame_mae(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     0.5
     """
     x, y = _checked(x, y)
-    return np.abs(x - y).mean(axis=(-3, -2, -1))
+    return np.abs(x - y).mean(axis=(-3, -2, -1))  # (image_metrics.2)
 
 
 def frame_psnr(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ def frame_psnr(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     20.0
     """
     with np.errstate(divide="ignore"):
-        return -10 * np.log10(frame_mse(x, y))
+        return -10 * np.log10(frame_mse(x, y))  # (image_metrics.3)
 
 
 def frame_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -169,7 +169,7 @@ def frame_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     covariance = _windowed_mean(x * y) - mx * my
     likeness = (2 * mx * my + _C1) * (2 * covariance + _C2)
     ssim = likeness / ((mx * mx + my * my + _C1) * (vx + vy + _C2))
-    return ssim.mean(axis=(-3, -2, -1))
+    return ssim.mean(axis=(-3, -2, -1))  # (image_metrics.4)
 
 
 def _windowed_mean(x: np.ndarray) -> np.ndarray:

@@ -633,7 +633,9 @@ def serialize(loss: Loss) -> dict[str, Any]:
 
 
 def _from_dict(saved: dict[str, Any]) -> Loss:
-    classes = {cls.__name__: cls for cls in _NAMES.values()}
+    from minivid.detection.grid import GridLoss  # not above: it is a subclass of Loss, with the rest of detection
+
+    classes = {cls.__name__: cls for cls in (*_NAMES.values(), GridLoss)}
     name, config = saved.get("class_name"), saved.get("config")
     if not isinstance(name, str) or name not in classes or not isinstance(config, dict):
         raise ValueError(f"expected a saved loss of class {', '.join(classes)}, got {saved!r}")

@@ -15,7 +15,7 @@ import typer
 import minivid
 from minivid.cli import app, main
 from minivid.ops import relu_backward
-from minivid.tasks import classify
+from minivid.tasks import TASKS, classify, load_task
 
 COMMANDS = ["demo", "train", "evaluate", "predict", "gradcheck", "bench", "cuda", "doctor"]
 
@@ -172,10 +172,12 @@ def test_help_shows_the_defaults_of_the_settings():
         for option in typer.main.get_command(app).commands["train"].params
         if isinstance(option.show_default, str)
     }
-    defaults = asdict(classify.Settings())
-    defaults["size"] = f"{defaults['height']}x{defaults['width']}"
-    assert {"frames", "epochs", "size"} <= set(shown)
-    assert shown == {name: str(defaults[name]) for name in shown}
+    for task in TASKS:
+        defaults = asdict(load_task(task).Settings())
+        defaults["size"] = f"{defaults['height']}x{defaults['width']}"
+        assert {"frames", "epochs", "size"} <= set(shown)
+        known = {name: text for name, text in shown.items() if name in defaults}
+        assert known == {name: str(defaults[name]) for name in known}
 
 
 def test_unknown_task_is_bad_usage(capsys):

@@ -36,7 +36,17 @@ def check_pictures(folder: Path, *names: str) -> None:
 
 def test_every_example_is_tested_and_listed():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"adding_problem", "article", "edges", "handwritten_loop", "three_questions", "video_io"}
+    assert names == {
+        "adding_problem",
+        "article",
+        "detect_objects",
+        "edges",
+        "generate_video",
+        "handwritten_loop",
+        "in_painting",
+        "three_questions",
+        "video_io",
+    }
     index = (EXAMPLES.parent / "docs" / "examples.md").read_text(encoding="utf-8")
     assert all(f"(../examples/{name}.py)" in index for name in names)
 
@@ -154,3 +164,45 @@ def test_three_questions(run, capsys):
     ratios = {name: values[0] / values[-1] for name, values in norms.items()}
     assert ratios["SimpleRNN, 1 layer"] < ratios["LSTM, 1 layer"] < ratios["LSTM, 1 layer, forget bias 4"]
     assert capsys.readouterr().out.count("held-out clips right") == 3
+
+
+def test_detect_objects(run, capsys):
+    variables, out = run("detect_objects")
+    check_pictures(out, "clip.png", "iou_over_time.png")
+    assert {path.name for path in out.glob("*.gif")} == {"CNN_and_ConvLSTM.gif", "frame_by_frame.gif"}
+    assert variables["targets"].shape == (12, 6, 8, 8, 8)
+    assert set(variables["table"]) == {"CNN + ConvLSTM", "frame by frame"}
+    assert all(0 <= value <= 1 for row in variables["table"].values() for value in row.values())
+    assert capsys.readouterr().out.count("#") == np.count_nonzero(variables["targets"][0, 0, ..., 0])
+
+
+def test_generate_video(run, capsys):
+    variables, out = run("generate_video")
+    check_pictures(out, "rows.png", "error_per_step.png")
+    assert {path.name for path in out.iterdir()} >= {"rows.gif", "rows.mp4", "metrics.json"}
+    assert variables["test"].shape == (4, 16, 32, 32, 1)
+    # The first step of a roll-out knows as much as a one-step prediction.
+    errors = variables["errors"]
+    for name in ("model", "copy last", "mean frame"):
+        assert errors["roll-out"][name][0] == pytest.approx(errors["one-step"][name][0], rel=1e-5)
+    assert capsys.readouterr().out.count("MSE at step") == 2
+
+
+def test_generate_video_of_digits(run, tmp_path):
+    digits = np.zeros((3, 28, 28), np.uint8)
+    digits[:, 4:24, 10:18] = 255
+    np.save(tmp_path / "digits.npy", digits)
+    variables, _ = run("generate_video", "digits.npy")
+    assert variables["test"].shape == (4, 16, 64, 64, 1)
+
+
+def test_in_painting(run):
+    variables, out = run("in_painting")
+    check_pictures(out, "rows.png")
+    assert {path.name for path in out.iterdir()} >= {"rows.gif", "rows.mp4", "metrics.json"}
+    assert list(variables["figures"]) == ["interpolation", "copy last", "network, seed 0"]
+    clip, given = variables["test"][0], variables["given"]
+    np.testing.assert_array_equal(variables["rows"]["network"][given], clip[given])
+    # Of the way from frame 3 to frame 8, frame 5 has gone two fifths.
+    faded = variables["rows"]["interpolation"][4]
+    np.testing.assert_allclose(faded, 0.6 * clip[2] + 0.4 * clip[7], atol=1e-6)

@@ -74,7 +74,7 @@ def _text_strip(width: int, lines: Sequence[str], color: str, confidence: float 
     left = bar + 8
     for row, line in enumerate(lines):
         font = font_for(line)
-        text = _fitted(line, width - left - margin, functools.partial(draw.textlength, font=font))
+        text = fitted(line, width - left - margin, functools.partial(draw.textlength, font=font))
         draw.text((left, margin + (row + 0.5) * spacing), text, font=font, fill="white", anchor="lm")
     if confidence is not None:
         top, right = height - margin - bar, width - margin - 1
@@ -94,7 +94,7 @@ def font_for(text: str, size: int = 13):
     return ImageFont.truetype(findfont(others[0] if needed and others else first), size)
 
 
-def _fitted(text: str, width: float, length: Callable[[str], float]) -> str:
+def fitted(text: str, width: float, length: Callable[[str], float]) -> str:
     """Return the text, or as much of its beginning as fits with an ellipsis."""
     if length(text) <= width:
         return text

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-TASKS = ("classify",)
+TASKS = ("classify", "detect", "generate")
 
 
 def load_task(name: str) -> ModuleType:

@@ -15,16 +15,9 @@ from minivid.models import Sequential
 from minivid.optimizers import Adam, CosineDecay
 from minivid.progress import track
 from minivid.runs import check_free, new_run_folder, write_json
-from minivid.tasks.common import account, check_rules, fit, free_path, load_run, write_config
-from minivid.video import (
-    ClipSequence,
-    VideoError,
-    augmentation,
-    clips_from_directory,
-    read_clip,
-    without_median,
-    write_clip,
-)
+from minivid.tasks import common
+from minivid.tasks.common import AUGMENTATIONS, account, check_rules, fit, free_path, load_run, write_config
+from minivid.video import ClipSequence, VideoError, read_clip, without_median, write_clip
 from minivid.video.sequence import group_pattern
 
 __all__ = ["MODEL_SIZES", "Settings", "build_classifier", "evaluate_run", "open_clips", "predict_run", "train_run"]
@@ -32,11 +25,6 @@ __all__ = ["MODEL_SIZES", "Settings", "build_classifier", "evaluate_run", "open_
 #: Filters of the convolutions, and units of the LSTM.
 MODEL_SIZES = {"tiny": ((8, 16, 16), 32), "small": ((16, 32, 32), 64), "medium": ((32, 64, 64), 100)}
 
-AUGMENTATIONS = {
-    "flip": augmentation.random_flip,
-    "shift": augmentation.random_shift,
-    "brightness": augmentation.random_brightness,
-}
 CHOICES = {"color": ("rgb", "grayscale"), "model": tuple(MODEL_SIZES), "on_error": ("raise", "skip")}
 COUNTS = ("frames", "height", "width", "epochs", "batch_size")
 
@@ -191,28 +179,7 @@ def open_clips(directory: str | os.PathLike, settings: Settings, subset: str | N
     >>> len(clips.paths), clips.input_shape
     (6, (4, 16, 16, 3))
     """
-    training = subset == "training"
-    return clips_from_directory(
-        directory,
-        frames=settings.frames,
-        target_size=(settings.height, settings.width),
-        batch_size=settings.batch_size,
-        color_mode=settings.color,
-        subtract_median=settings.subtract_median,
-        shuffle=training,
-        seed=settings.seed,
-        validation_split=settings.validation_split if subset and not settings.test_groups else None,
-        validation_groups=settings.test_groups if subset and settings.test_groups else None,
-        subset=subset,
-        groups=settings.groups,
-        augment=_augmentation(settings.augment) if training else None,
-        on_error=settings.on_error,
-    )
-
-
-def _augmentation(names: tuple[str, ...]):
-    """Return the augmentations of these names as one, or None for none."""
-    return augmentation.compose(*(AUGMENTATIONS[name] for name in names)) if names else None
+    return common.open_clips(directory, settings, subset, subtract_median=settings.subtract_median)
 
 
 def train_run(

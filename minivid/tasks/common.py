@@ -9,6 +9,13 @@ from typing import Any
 from minivid.callbacks import CSVLogger, ModelCheckpoint
 from minivid.models import Sequential, load_model
 from minivid.runs import about_this_machine, read_json, write_json
+from minivid.video import ClipSequence, augmentation, clips_from_directory
+
+AUGMENTATIONS = {
+    "flip": augmentation.random_flip,
+    "shift": augmentation.random_shift,
+    "brightness": augmentation.random_brightness,
+}
 
 
 def check_rules(settings: Any, rules: Sequence[tuple[str, bool, str]]) -> None:
@@ -16,6 +23,32 @@ def check_rules(settings: Any, rules: Sequence[tuple[str, bool, str]]) -> None:
     for name, holds, wanted in rules:
         if not holds:
             raise ValueError(f"{name} must be {wanted}, got {getattr(settings, name)!r}")
+
+
+def open_clips(directory: str | os.PathLike, settings: Any, subset: str | None, **more: Any) -> ClipSequence:
+    """Return the clips of a folder, or one side of their split, as settings and more options of the reader ask for."""
+    training = subset == "training"
+    return clips_from_directory(
+        directory,
+        frames=settings.frames,
+        target_size=(settings.height, settings.width),
+        batch_size=settings.batch_size,
+        color_mode=settings.color,
+        shuffle=training,
+        seed=settings.seed,
+        validation_split=settings.validation_split if subset and not settings.test_groups else None,
+        validation_groups=settings.test_groups if subset and settings.test_groups else None,
+        subset=subset,
+        groups=settings.groups,
+        augment=augmentation_of(settings.augment) if training else None,
+        on_error=settings.on_error,
+        **more,
+    )
+
+
+def augmentation_of(names: Sequence[str]) -> augmentation.Augmentation | None:
+    """Return the augmentations of these names as one, or None for none."""
+    return augmentation.compose(*(AUGMENTATIONS[name] for name in names)) if names else None
 
 
 def write_config(out: Path, settings: Any, class_names: Sequence[str] = ()) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from minivid import rng as library_rng
 from minivid.progress import track
 from minivid.video.augmentation import Augmentation
 from minivid.video.cache import ClipCache
-from minivid.video.folders import find_samples, is_video
+from minivid.video.folders import find_samples, find_unsorted, is_video
 from minivid.video.reading import VideoError, VideoWarning, check_settings, read_clip
 from minivid.video.splits import group_split, stratified_split, warn_if_classes_differ
 
@@ -98,12 +98,16 @@ class ClipSequence:
         return -(-len(self.paths) // self.batch_size)
 
     def __getitem__(self, index: int):
+        members = self.members(index)
+        x = np.stack([self._clip(k) for k in members])  # (N, T, H, W, C)
+        return x if self.class_mode is None else (x, self._targets(self.labels[members]))
+
+    def members(self, index: int) -> np.ndarray:
+        """Return which clips are in a batch of the current pass, as indices of ``paths``."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         start = (index % len(self)) * self.batch_size
-        members = self.order[start : start + self.batch_size]
-        x = np.stack([self._clip(k) for k in members])  # (N, T, H, W, C)
-        return x if self.class_mode is None else (x, self._targets(self.labels[members]))
+        return self.order[start : start + self.batch_size]
 
     def __iter__(self) -> Iterator:
         return (self[index] for index in range(len(self)))
@@ -170,7 +174,8 @@ def clips_from_directory(
     batch_size : int
         Clips per batch.
     class_mode : {"categorical", "sparse", "binary", None}
-        Targets: one-hot float32 (N, K); int64 (N,); float32 (N, 1) of two classes; none at all.
+        Targets: one-hot float32 (N, K); int64 (N,); float32 (N, 1) of two classes; none at all. Without targets the
+        clips may also lie loose, or in a single folder.
     shuffle : bool
         Draw a new order for every pass.
     seed : int, optional
@@ -225,16 +230,18 @@ def clips_from_directory(
     check_settings(frames, target_size, color_mode)
     _check_split(validation_split, validation_groups, subset, groups, on_error)
     directory = Path(directory)
-    class_names, paths, labels = find_samples(directory, is_video, "video files")
-    names = None if groups is None else _group_names(groups, paths, directory)
+    find = find_unsorted if class_mode is None else find_samples
+    class_names, paths, labels = find(directory, is_video, "video files")
+    names = None if groups is None else group_names(groups, paths, directory)
     chosen = np.arange(len(paths))
     if subset is not None:
-        sides = _split(labels, names, validation_split, validation_groups, 0 if seed is None else seed)
-        warn_if_classes_differ(*({labels[k] for k in side} for side in sides), class_names)
+        sides = split_sides(labels, names, validation_split, validation_groups, 0 if seed is None else seed)
+        if class_mode is not None:
+            warn_if_classes_differ(*({labels[k] for k in side} for side in sides), class_names)
         chosen = sides[subset == "validation"]
     settings = {"frames": frames, "target_size": tuple(target_size), "color_mode": color_mode}
     cache = ClipCache(cache_dir)
-    readable, skipped = _decode([paths[k] for k in chosen], settings, cache, on_error)
+    readable, skipped = decode_clips([paths[k] for k in chosen], settings, cache, on_error)
     before, chosen = chosen, [k for k in chosen if paths[k] in readable]
     _check_what_is_left(class_names, {labels[k] for k in before}, {labels[k] for k in chosen}, skipped, subset)
 
@@ -303,7 +310,8 @@ def group_pattern(groups: str) -> re.Pattern:
     return pattern
 
 
-def _group_names(groups: Groups, paths: list[Path], directory: Path) -> list[Hashable]:
+def group_names(groups: Groups, paths: list[Path], directory: Path) -> list[Hashable]:
+    """Return the source of every clip, or raise ValueError if the path of one does not tell."""
     if callable(groups):
         return [groups(path.relative_to(directory)) for path in paths]
     pattern = group_pattern(groups)
@@ -314,7 +322,14 @@ def _group_names(groups: Groups, paths: list[Path], directory: Path) -> list[Has
     return [match.group(1) for match in matches]
 
 
-def _split(labels, names, fraction, validation_groups, seed):
+def split_sides(
+    labels: Sequence[int],
+    names: list[Hashable] | None,
+    fraction: float | None,
+    validation_groups: Collection[Hashable] | None,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which clips are trained on and which are held out, from their classes and the names of their sources."""
     if validation_groups is None:
         return stratified_split(labels, fraction, seed) if names is None else group_split(names, fraction, seed, labels)
     unknown = set(validation_groups) - set(names)
@@ -328,7 +343,9 @@ def _split(labels, names, fraction, validation_groups, seed):
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def _decode(paths: list[Path], settings: dict, cache: ClipCache, on_error: str):
+def decode_clips(
+    paths: list[Path], settings: dict, cache: ClipCache, on_error: str
+) -> tuple[dict[Path, str], list[tuple[Path, str]]]:
     """Decode every clip into the cache; return path -> cache key, and the files that could not be read."""
     readable: dict[Path, str] = {}
     skipped: list[tuple[Path, str]] = []

@@ -285,6 +285,18 @@ def test_a_folder_without_class_folders(tmp_path):
         clips_from_directory(tmp_path)
 
 
+def test_without_targets_clips_may_lie_anywhere(tmp_path):
+    with pytest.raises(ValueError, match="and the folders in it hold no video files"):
+        clips_from_directory(tmp_path, class_mode=None)
+    folder = files.class_folders(tmp_path / "clips", classes=("wave",))
+    write_clip(folder / "loose.mp4", files.numbered(2))
+    (folder / "empty").mkdir()
+    clips = clips_from_directory(folder, **SMALL, class_mode=None, shuffle=False)
+    assert clips.class_names == ["clips", "wave"]
+    assert clips.paths[0] == folder / "loose.mp4"
+    assert {path.parent.name for path in clips.paths[1:]} == {"wave"}
+
+
 def test_an_empty_class(folder):
     (folder / "kick").mkdir()
     with pytest.raises(ValueError, match=r"class folder .*kick holds no video files; fill it or remove it"):
