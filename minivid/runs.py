@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -117,10 +118,23 @@ def peak_memory_mb() -> float | None:
     return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
+def commit() -> str | None:
+    """Return the commit of the checkout that minivid runs from, with "+" if files differ from it; None elsewhere."""
+    root = Path(minivid.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    describe = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=10", "--dirty=+"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):  # no git here, or a checkout of somebody else
+        return None
+
+
 def about_this_machine() -> dict:
-    """Return what a reader needs to judge figures: version, Python, system, cores."""
+    """Return what a reader needs to judge figures: version, commit, Python, system, cores."""
     return {
         "version": minivid.__version__,
+        "commit": commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }

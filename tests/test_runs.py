@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,24 @@ def test_about_this_machine():
     about = runs.about_this_machine()
     assert about["version"] == minivid.__version__
     assert "cores" in about["machine"]
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    return subprocess.run(["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
+def test_commit_of_a_checkout_and_whether_it_was_changed(tmp_path, monkeypatch):
+    (tmp_path / "minivid").mkdir()
+    monkeypatch.setattr(minivid, "__file__", str(tmp_path / "minivid" / "__init__.py"))
+    assert runs.commit() is None  # no checkout
+    git(tmp_path, "init", "-q")
+    assert runs.commit() is None  # nothing committed
+    (tmp_path / "a.txt").write_text("a")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD").stdout[:10]
+    assert runs.commit() == commit
+    (tmp_path / "a.txt").write_text("b")
+    assert runs.commit() == f"{commit}+"
