@@ -7,8 +7,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "_ext"))
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # the gradient checks run beside the examples
 
-from gallery import forget_old_pictures, saved_pictures  # noqa: E402, as the path must be set first
+from gallery import prepare, saved_pictures  # noqa: E402, as the path must be set first
 
 project = "minivid"
 author = "The minivid authors"
@@ -53,10 +54,9 @@ mathjax3_config = {
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),
     "gallery_dirs": "auto_examples",
-    # What runs within the time for a build; MINIVID_DOCS_EXAMPLES=. runs all, which takes three minutes more.
-    "filename_pattern": os.environ.get("MINIVID_DOCS_EXAMPLES", "edges|video_io|adding_problem"),
+    "filename_pattern": ".",
     "image_scrapers": (saved_pictures,),
-    "reset_modules": (forget_old_pictures,),
+    "reset_modules": (prepare,),
     "capture_repr": (),
     "plot_gallery": True,
     "show_memory": False,

@@ -223,7 +223,7 @@ def evaluate(
 def predict(
     run: Run,
     clips: Annotated[list[Path], typer.Argument(help="Video files.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show per clip.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="Classify: how many classes to show per clip.")] = 3,
     annotate: Annotated[
         Path | None, typer.Option(help="Folder for clips and pictures with the prediction drawn in.")
     ] = None,

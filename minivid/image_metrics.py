@@ -151,7 +151,8 @@ def frame_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     -----
     Wang, Bovik, Sheikh and Simoncelli, *Image quality assessment: from error visibility to structural similarity*,
     IEEE Transactions on Image Processing 13(4), 2004. The same as scikit-image's ``structural_similarity`` with
-    ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1`` and ``channel_axis=-1``.
+    ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1`` and ``channel_axis=-1``. Windows
+    that reach over the border are left out, there and here: of H x W pixels the mean takes (H − 10) x (W − 10).
 
     Examples
     --------

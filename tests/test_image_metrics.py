@@ -62,6 +62,29 @@ def test_hand_worked():
     assert frame_psnr(np.zeros((2, 2, 1)), np.full((2, 2, 1), 0.1)) == pytest.approx(20)  # 10 log10(1/0.01)
 
 
+def test_mean_of_psnrs_is_not_psnr_of_the_mean():
+    x = np.zeros((2, 4, 4, 1))
+    y = x + np.array([0.1, 0.01])[:, None, None, None]
+    np.testing.assert_allclose(frame_psnr(x, y), [20, 40])  # mean 30
+    assert -10 * np.log10(frame_mse(x, y).mean()) == pytest.approx(22.967, abs=5e-4)  # 10 log10(1/0.00505)
+
+
+def test_an_object_beside_its_place():
+    x = np.zeros((64, 64, 1))
+    x[30:34, 30:34] = 1.0
+    near, beside = np.roll(x, 1, axis=1), np.roll(x, 4, axis=1)
+    # None: its 16 pixels. One pixel beside: a column of 4 missing, one of 4 too many. Wholly beside: 16 + 16.
+    assert [frame_squared_error(x, y) for y in (np.zeros_like(x), near, beside)] == [16, 8, 32]
+    assert frame_squared_error(x, (x + beside) / 2) == pytest.approx(8)  # 32 pixels wrong by a half
+
+
+def test_ssim_hardly_sees_a_missed_object_on_black():
+    x = np.zeros((64, 64, 1))
+    x[30:34, 30:34] = 1.0
+    # The 4 + 10 = 14 by 14 windows that see the object count 0 or more, all others of the 54 x 54 exactly 1.
+    assert 1 - 14**2 / 54**2 < frame_ssim(x, np.zeros_like(x)) < 0.96
+
+
 def test_ssim_of_constant_frames_by_hand():
     # Variances are 0, so SSIM is the comparison of means: (2 · 0.2 · 0.4 + 0.0001) / (0.04 + 0.16 + 0.0001)
     x, y = np.full((2, 12, 13, 3), 0.2), np.full((2, 12, 13, 3), 0.4)

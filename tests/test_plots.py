@@ -11,7 +11,7 @@ from PIL import Image
 
 from minivid import plots
 from minivid.plots import style
-from minivid.plots.clips import _fitted
+from minivid.plots.clips import fitted
 from minivid.plots.confusion import _confusion_matrix_figure
 from minivid.plots.curves import _learning_curves_figure
 from minivid.plots.gates import _lstm_gates_figure
@@ -456,9 +456,9 @@ def test_annotate_clip_measures_the_confidence():
 
 
 def test_annotate_clip_cuts_long_lines_and_keeps_short_ones():
-    assert _fitted("short", 5, len) == "short"
-    assert _fitted("longer", 5, len) == "long…"
-    assert _fitted("longer", 0, len) == ""
+    assert fitted("short", 5, len) == "short"
+    assert fitted("longer", 5, len) == "long…"
+    assert fitted("longer", 0, len) == ""
     clip = plots.annotate_clip(np.zeros((1, 8, 8, 1)), ["a very long name of a class " * 9], scale=32)
     assert clip.shape[2] == 256
     assert (clip[0, 256:, -6:] == rgb(style.INK)).all()  # the margin is free

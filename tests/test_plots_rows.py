@@ -82,11 +82,52 @@ def test_movie_tells_seen_from_predicted_frames(rows):
     assert blue[4] == blue[5] == blue[3]
 
 
-def test_error_is_white_where_there_is_none_and_dark_where_it_is_large():
+def test_error_is_black_where_there_is_none_and_bright_where_it_is_large():
     axes = _prediction_rows_figure({"error": np.linspace(0, 1, 4).reshape(4, 1, 1, 1)}, 0, None).axes[0]
     brightness = [image.get_array().mean() for image in axes.images]
-    assert brightness[0] > 0.9
-    assert (np.diff(brightness) < 0).all()
+    assert brightness[0] == 0
+    assert brightness[-1] > 0.9
+    assert (np.diff(brightness) > 0).all()
+
+
+@pytest.mark.parametrize(("W", "T", "enlarged"), [(32, 20, 2), (16, 6, 7), (64, 12, 1)])
+def test_every_pixel_of_a_small_frame_becomes_a_square(W, T, enlarged, tmp_path):
+    clip = np.random.default_rng(W).integers(256, size=(T, W, W, 1), dtype=np.uint8)
+    with Image.open(prediction_rows({"a long name": clip, "truth": clip}, tmp_path / "a.png", seen=2)) as picture:
+        found = np.asarray(picture.convert("L")).astype(int)
+    want = clip[1, :, :, 0].repeat(enlarged, axis=0).repeat(enlarged, axis=1).astype(int)
+    places = np.lib.stride_tricks.sliding_window_view(found[: len(want) + 40], want.shape)  # the first row, somewhere
+    starts = np.argwhere(np.abs(places[:, :, 0, :].astype(int) - want[0]).max(axis=-1) <= 1)
+    assert any(np.abs(places[row, column] - want).max() <= 1 for row, column in starts)
+
+
+def test_frames_keep_their_size_whatever_the_names_are(rows):
+    long = {f"{name}, of a model with a very long name": clip for name, clip in rows.items()}
+    sizes = [_prediction_rows_figure(named, 4, "title").get_size_inches() for named in (rows, long)]
+    np.testing.assert_array_equal(*sizes)
+
+
+def test_the_error_has_a_scale(rows):
+    *others, error = _prediction_rows_figure(rows, 4, None).axes
+    (scale,) = error.child_axes
+    assert [label.get_text() for label in scale.get_yticklabels()] == ["0", "1"]
+    assert not any(axes.child_axes for axes in others)
+
+
+def test_a_long_name_stays_above_its_own_clip(rows):
+    truth = rows["truth"]
+    short, long = (prediction_clip({"truth": truth, name: truth, "b": truth}, scale=8) for name in ("", "m" * 60))
+    changed = np.flatnonzero((short[0] != long[0]).any(axis=(0, 2)))
+    assert 8 + 96 + 8 <= changed.min() < changed.max() < 8 + 2 * 96 + 8
+
+
+def test_the_empty_panel_has_the_size_of_the_clip():
+    clip = np.full((2, 5, 7, 1), 1.0)  # height 22 + 15 + 30 is odd
+    movie = prediction_clip({"truth": clip, "prediction": clip[1:]}, seen=1, scale=3)
+    assert movie.shape[1] == 68
+    left = 8 + 21 + 8
+    panel = (movie[0, :, left] == movie[0, 22, left]).all(axis=-1)
+    np.testing.assert_array_equal(np.flatnonzero(panel), np.arange(22, 22 + 15))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ The examples save their pictures below ``minivid_examples/``; the scraper here s
 of text are Markdown, of which headings and links are turned into reStructuredText.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -40,8 +41,21 @@ def saved_pictures(block: tuple, block_vars: dict, gallery_conf: dict) -> str:
     return figure_rst(shown, gallery_conf["src_dir"])
 
 
-def forget_old_pictures(gallery_conf: dict, fname: str) -> None:
-    """Take pictures of an earlier run for shown; sphinx-gallery calls this before each example."""
+#: Examples that run as they are, because they need but seconds; MINIVID_DOCS_EXAMPLES=. names all, for minutes more.
+FULL_SIZE = re.compile(os.environ.get("MINIVID_DOCS_EXAMPLES", "adding_problem|edges|video_io"))
+
+TOY = """.. note::
+
+   These pages were built with this example at toy size, in seconds: its pictures show what it draws, its figures mean
+   nothing. Run it yourself, in one or two minutes.
+"""
+
+
+def prepare(gallery_conf: dict, fname: str) -> None:
+    """Choose the size of an example, and take pictures of an earlier run for shown; called before each example."""
+    os.environ.pop("MINIVID_EXAMPLE_TOY", None)
+    if not FULL_SIZE.search(Path(fname).stem):
+        os.environ["MINIVID_EXAMPLE_TOY"] = "1"
     folder = Path(gallery_conf["src_dir"]).parent / "examples" / "minivid_examples" / Path(fname).stem
     _shown.update({picture: picture.stat().st_mtime for picture in folder.glob("*") if picture.is_file()})
 
@@ -54,7 +68,8 @@ def to_restructured_text(app: Sphinx, docname: str, source: list[str]) -> None:
     head, label, rest = text.partition(f".. _sphx_glr_{docname.replace('/', '_')}.py:\n")
     first, _, rest = rest.strip().partition("\n\n")
     title = first.replace("\n", " ").partition(":")[0]
-    text = f"{head}{label}\n{title}\n{'=' * len(title)}\n\n{first}\n\n{rest}"
+    note = "" if FULL_SIZE.search(docname) else TOY
+    text = f"{head}{label}\n{title}\n{'=' * len(title)}\n\n{first}\n\n{note}\n{rest}"
     text = re.sub(r"^## (.+)$", lambda m: f"{m[1]}\n{'-' * len(m[1])}\n", text, flags=re.MULTILINE)
     text = re.sub(r"^ +minivid: compiling its loops.*\n", "", text, flags=re.MULTILINE)
     text = re.sub(

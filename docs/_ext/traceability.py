@@ -80,8 +80,8 @@ class Function:
 
 
 def pages() -> list[Path]:
-    """Return all pages of the documentation."""
-    return sorted((ROOT / "docs").rglob("*.md"))
+    """Return all pages of the documentation, those of the operations first."""
+    return sorted((ROOT / "docs").rglob("*.md"), key=lambda page: (page.parent.name != "ops", page))
 
 
 def how_often(files: Iterable[Path] | None = None) -> Counter:
@@ -142,7 +142,10 @@ def functions() -> dict[str, list[Function]]:
     for tag in equations():
         found[tag] = [f for f in every if tag in f.lines] or [f for f in every if tag in f.mentions]
     order = {"reference": 0, "shared": 1, "cpu": 2, "cuda": 3, "launch": 4}
-    return {tag: sorted(some, key=lambda f: (order[f.kind], f.path, f.first)) for tag, some in found.items()}
+    return {
+        tag: sorted(some, key=lambda f: (order[f.kind], Path(f.path).stem != tag.partition(".")[0], f.path, f.first))
+        for tag, some in found.items()
+    }
 
 
 @functools.cache

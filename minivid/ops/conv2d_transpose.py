@@ -105,8 +105,10 @@ def _axis(size, taps, stride, dilation, more, padding) -> tuple[int, tuple[int, 
     """Return the size of the output along one axis, and how much of the windows is cut off before and after it."""
     extent = dilation * (taps - 1) + 1  # (window.1)
     if padding == "valid":
+        # (conv2d_transpose.5)
         output = (size - 1) * stride + extent + (max(stride - extent, 0) if more is None else more)
     else:
+        # (conv2d_transpose.6), or (conv2d_transpose.7) if given how much more
         output = size * stride if more is None else (size - 1) * stride + extent % 2 + more
     cut = max(0, (size - 1) * stride + extent - output)
     return output, (cut // 2, cut - cut // 2)  # (conv2d_transpose.8)

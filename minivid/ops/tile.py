@@ -319,7 +319,7 @@ def _write(y, rows, place, sums, left, streamed):
 def _summed(sums, x, offsets, first, segment, run, w, packed, step):
     for s in range(len(segment)):
         for q in range(first + segment[s], first + segment[s] + run):
-            sums = add_outer(sums, x, offsets, q, w, packed)
+            sums = add_outer(sums, x, offsets, q, w, packed)  # (tile.1)
             packed += step
     return sums
 
@@ -354,7 +354,7 @@ def _inner(sums, x, offsets, first, segment, run, w, i, step):
     for s in range(len(segment)):
         begin = first + segment[s]
         for q in range(begin, begin + whole, V):
-            sums = add_inner(sums, x, offsets, q, w, i, step)
+            sums = add_inner(sums, x, offsets, q, w, i, step)  # (tile.1)
             i += V
         if whole < run:
             sums = add_inner_part(sums, x, offsets, begin + whole, w, i, step, run - whole)
@@ -583,10 +583,10 @@ def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into,
 def _summed_transposed(sums, x, first, start, M, taps, dy, step):
     if _are_neighbours(taps):  # constants in place of the taps leave more registers
         for m in range(M):
-            sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step)
+            sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step)  # (tile.2)
     else:
         for m in range(M):
-            sums = add_outer(sums, x, taps, first + entries(start, m, 1)[0], dy, m * step)
+            sums = add_outer(sums, x, taps, first + entries(start, m, 1)[0], dy, m * step)  # (tile.2)
     return sums
 
 

@@ -68,6 +68,7 @@ SUM, PRODUCT = AA + BB, AA * BB
 
 def matrices(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return Aᵀ (m, 6), G (6, r) and Bᵀ (6, 6) of (winograd.2) as exact fractions; m + r = 7."""
+    # (winograd.2), the last row of each at infinity
     At = np.array([[p**i for p in POINTS] + [int(i == m - 1)] for i in range(m)], dtype=object)
     G = np.array([[Fraction(p**k) / _scale(p) for k in range(r)] for p in POINTS] + [[0] * (r - 1) + [1]], dtype=object)
     others = [[q for q in POINTS if q != p] for p in POINTS]
@@ -225,7 +226,7 @@ def _transform_weights(w, GH, GW, halves, u):
                     total = splat(GW, j * KW) * load(half, i * KW * V)
                     for l in range(1, KW):
                         total = total + splat(GW, j * KW + l) * load(half, (i * KW + l) * V)
-                    store(u, into + (i * SIZE + j) * panel, total)
+                    store(u, into + (i * SIZE + j) * panel, total)  # G w Gᵀ of (winograd.3)
 
 
 @compiled
@@ -243,17 +244,17 @@ def _correlate(x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches,
                 n, i, j = _position(first + t, win, MH, MW)
                 r, s = i - win.top, j - win.left
                 _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
-                _input_tile(x, n, r, s, patch, half, v_own, t * V, block * V, v_step)
+                _input_tile(x, n, r, s, patch, half, v_own, t * V, block * V, v_step)  # Bᵀ x B of (winograd.3)
             for f in range(0, lanes, 2 * V):
                 columns = min(2, (lanes - f) // V)
                 _products(
                     v_own, v_step, u, f // (2 * V) * SQUARE * (C * 2 * V + V), C, block, count, columns, m_own, m_step
-                )
+                )  # Σ over c of (winograd.3)
                 for t in range(count):
                     n, i, j = _position(first + t, win, MH, MW)
                     for column in range(columns):
                         g = f + column * V
-                        _output_tile(m_own, (t * columns + column) * V, m_step, half, outputs, MH, MW)
+                        _output_tile(m_own, (t * columns + column) * V, m_step, half, outputs, MH, MW)  # (winograd.3)
                         _put(outputs, b, n, i, j, MH, MW, g, streamed, low, y)
 
 
@@ -475,7 +476,7 @@ def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outpu
                 _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
                 _prefetch_tile(dy, n, i, j + MW, MH, MW)
                 _input_tile(x, n, r, s, patch, half, v, t * V, chunk * V, v_step)
-                _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)
+                _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)  # (winograd.4)
         for work in prange(SQUARE * (C // V)):
             point, block = work // (C // V), work % (C // V)
             for f in range(0, lanes, 2 * V):
@@ -537,7 +538,7 @@ def _add_pair(v, v_at, q, q_at, q_block, count, z, into, lanes, fresh):
     first = tile_full(v, CHANNELS, 1, 0.0) if fresh else tile_load(z, into, lanes, CHANNELS, 1)
     second = tile_full(v, CHANNELS, 1, 0.0) if fresh else tile_load(z, into + V, lanes, CHANNELS, 1)
     for _ in range(count):
-        first = add_outer(first, v, rows, v_at, q, q_at)
+        first = add_outer(first, v, rows, v_at, q, q_at)  # (winograd.4)
         second = add_outer(second, v, rows, v_at, q, q_at + q_block)
         v_at += V
         q_at += V
@@ -552,7 +553,7 @@ def _add_single(v, v_at, q, q_at, count, z, into, lanes, fresh):
     rows = (0, 1, 2, 3, 4, 5, 6, 7)[:CHANNELS]
     sums = tile_full(v, CHANNELS, 1, 0.0) if fresh else tile_load(z, into, lanes, CHANNELS, 1)
     for _ in range(count):
-        sums = add_outer(sums, v, rows, v_at, q, q_at)
+        sums = add_outer(sums, v, rows, v_at, q, q_at)  # (winograd.4)
         v_at += V
         q_at += V
     tile_store(z, into, lanes, sums)
@@ -580,4 +581,4 @@ def _gather_weights(z, GH, GW, halves, dw):
                         total = splat(GW, l) * load(half, k * SIZE * V)
                         for j in range(1, SIZE):
                             total = total + splat(GW, j * KW + l) * load(half, (k * SIZE + j) * V)
-                        store(dw, ((k * KW + l) * C + c) * F + f, total)
+                        store(dw, ((k * KW + l) * C + c) * F + f, total)  # (winograd.4)

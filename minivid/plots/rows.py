@@ -128,20 +128,10 @@ def _write_steps(axes: "Axes", shown: np.ndarray, seen: int, middles: np.ndarray
     for label, t in zip(axes.get_xticklabels(), shown, strict=True):
         label.set_color(ORANGE if seen and t >= seen else GREY)
     if seen:
+        below = {"xytext": (0, -20), "textcoords": "offset points", "ha": "center", "va": "top"}
         for which, text, color in ((shown < seen, "seen", GREY), (shown >= seen, "predicted", ORANGE)):
             if which.any():
-                at = (middles[which].mean(), 0)
-                axes.annotate(
-                    text,
-                    at,
-                    (0, -20),
-                    "data",
-                    "offset points",
-                    color=color,
-                    ha="center",
-                    va="top",
-                    annotation_clip=False,
-                )
+                axes.annotate(text, (middles[which].mean(), 0), color=color, annotation_clip=False, **below)
 
 
 def prediction_clip(rows: Mapping[str, np.ndarray], seen: int = 0, scale: int | None = None) -> np.ndarray:

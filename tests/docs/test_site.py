@@ -119,6 +119,7 @@ LAYOUT = """{
   formulas: d.querySelectorAll(".math").length,
   errors: d.querySelectorAll("mjx-merror, [data-mjx-error]").length,
   wide: d.documentElement.scrollWidth - d.documentElement.clientWidth,
+  cut: [...d.querySelectorAll("div.math")].filter(m => m.scrollWidth > m.clientWidth + 1).map(m => m.id),
   pairs: [...d.querySelectorAll(".eq-pair")].map(p => [...p.children].map(c => c.getBoundingClientRect().left)),
 }"""
 
@@ -174,6 +175,7 @@ def test_layout(site, tmp_path, page, width):
     assert found["math"] == found["formulas"]
     assert found["errors"] == 0
     assert found["wide"] <= 1  # nothing to scroll sideways but the boxes of code and formulas
+    assert found["cut"] == [] or width == 390  # formulas are drawn smaller where there is less room, to a limit
     columns = {2 if right > left + 200 else 1 for left, right in found["pairs"]}
     assert columns == ({2 if width == 1500 else 1} if page.startswith("ops/") else set())
 

@@ -1,5 +1,7 @@
 """Bouncing shapes and digits: they fly straight, turn at the walls, and are the same for the same seed."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,7 @@ def test_shapes_fly_straight_and_turn_at_the_walls():
     turns = np.abs(np.diff(step, axis=1)).max(axis=2)
     assert turns[inside].max() < 0.4  # the brightness of edge pixels is not exactly their covered part
     assert turns.max() > 1  # some do turn
+    assert np.hypot(*np.moveaxis(step, 2, 0)).max() < 2.2  # and none comes back elsewhere
     speed = np.hypot(*np.moveaxis(step[:, :-1], 2, 0))[inside]
     assert 0.8 < speed.min() < speed.max() < 2.2  # drawn from 1 to 2 pixels per frame
 
@@ -37,10 +40,11 @@ def test_shapes_stay_whole():
 
 
 def test_the_brighter_shape_is_seen():
-    one = bouncing_shapes(30, 4, shapes=1, seed=2)
-    three = bouncing_shapes(30, 4, shapes=3, seed=2)
-    assert (three.max(axis=(2, 3)) <= 255).all()
-    assert (three > 100).sum() > 2 * (one > 100).sum()
+    x = bouncing_shapes(30, 30, shapes=3, seed=2)
+    # The brightest of the three is never covered, and nothing adds to it: the brightest pixel stays the same.
+    brightest = x.max(axis=(2, 3, 4))  # (N, T)
+    np.testing.assert_array_equal(brightest, np.broadcast_to(brightest[:, :1], brightest.shape))
+    assert (x > 100).sum() > 2 * (bouncing_shapes(30, 30, shapes=1, seed=2) > 100).sum()
 
 
 def test_digits_take_a_tenth_of_the_way_per_frame_and_stop_at_the_wall():
@@ -57,10 +61,24 @@ def test_digits_take_a_tenth_of_the_way_per_frame_and_stop_at_the_wall():
     assert length.max() < 11.5
 
 
+def test_digits_turn_at_the_wall():
+    x = bouncing_digits(np.full((1, 1, 1), 255, np.uint8), 20, 60, (101, 101), digits_per_clip=1, seed=0)
+    place = np.moveaxis(centres(x) - 0.5, 2, 1).reshape(40, 60)  # each coordinate of each clip over time
+    steps = np.abs(np.diff(place, axis=1))
+    full = np.broadcast_to(steps.max(axis=1, keepdims=True), steps.shape)
+    at_wall = (place[:, :-1] == 100) & (full >= 3)  # pixel 100 is the wall alone; pixel 0 is also just before it
+    assert at_wall.sum() > 50
+    assert (steps >= full - 1)[at_wall].all()  # a full step back, up to rounding
+    stays = (place[:, :-2] == 0) & (place[:, 1:-1] == 0) & (place[:, 2:] == 0)
+    assert not stays[full[:, 1:] >= 3].any()
+
+
 def test_digits_overlap_by_their_maximum():
     dim, bright = np.full((1, 20, 20), 100, np.uint8), np.full((1, 20, 20), 200, np.uint8)
     x = bouncing_digits(np.concatenate([dim, bright]), 30, 10, (24, 24), digits_per_clip=4, seed=3)
     assert set(np.unique(x)) == {0, 100, 200}
+    seen = (x == 200).sum(axis=(2, 3, 4))  # (N, T)
+    assert (seen[(seen > 0).any(axis=1)] >= 20 * 20).all()  # a dim digit never covers a bright one
 
 
 def test_digits_as_floats():
@@ -92,6 +110,17 @@ def test_written_clips_are_the_drawn_ones(tmp_path):
     assert write_bouncing_shapes(tmp_path / "a", clips=2, frames=5, size=(32, 32), seed=4) == folder
     with pytest.raises(FileExistsError, match="choose another folder"):
         write_bouncing_shapes(tmp_path / "a", clips=3, frames=5, size=(32, 32), seed=4)
+
+
+def test_an_interrupted_set_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(path, clip):
+        path.write_bytes(b"half a clip")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[write_bouncing_shapes.__module__], "write_clip", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bouncing_shapes(tmp_path / "a", clips=2, frames=3, size=(16, 16))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("arguments", [(0, 4), (4, 0), (4, 4, (8, 32)), (4, 4, (32, 32), 0)])
