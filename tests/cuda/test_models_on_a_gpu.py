@@ -6,11 +6,14 @@ import pytest
 import minivid
 from minivid.backend import device_of, to_device
 from minivid.callbacks import EarlyStopping
+from minivid.detection import Truth
+from minivid.detection.grid import GridLoss, grid_targets
 from minivid.layers import (
     GRU,
     LSTM,
     AveragePooling2D,
     BatchNormalization,
+    Bidirectional,
     Conv2D,
     Dense,
     Dropout,
@@ -19,11 +22,16 @@ from minivid.layers import (
     Input,
     Masking,
     MaxPooling2D,
+    RepeatVector,
+    Reshape,
     SimpleRNN,
     TimeDistributed,
+    UpSampling2D,
 )
 from minivid.models import Sequential, load_model
 from minivid.optimizers import SGD, Adam, AdamW, RMSprop
+from minivid.tasks.detect import build_detector
+from minivid.tasks.generate import build_generator
 from minivid.training import NonFiniteError
 from tests.cuda.fake_cupy import pretended_gpu
 from tests.numerics import moved, normal
@@ -92,6 +100,40 @@ def test_every_layer_runs_forward_and_backward(cupy):
         model.zero_grads()
         dx = model.backward(to_device(np.ones((2, 2), np.float32), device))
         results.append([to_device(array, "cpu") for array in (y, dx, *model.grads.values())])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        assert_alike(on_gpu, on_cpu)
+
+
+def detector():
+    truth = Truth(np.array([[2, 1, 6, 5]], np.float32), np.array([1]))
+    y = np.broadcast_to(grid_targets(truth, (8, 8), (2, 2), num_classes=2), (2, 3, 2, 2, 7))
+    return build_detector((3, 8, 8, 3), num_classes=2), GridLoss(), (2, 3, 8, 8, 3), y
+
+
+def generator(network):
+    y = np.random.default_rng(1).random((2, 3, 8, 8, 1), np.float32)
+    return build_generator((8, 8, 1), network), "binary_crossentropy", (2, 3, 8, 8, 2), y
+
+
+def bidirectional():
+    layers = [Flatten(), RepeatVector(3), Bidirectional(LSTM(4, return_sequences=True)), Reshape((6, 4, 1))]
+    return Sequential([Input((2, 4)), *layers, UpSampling2D(2)]), "huber", (2, 2, 4), np.ones((2, 12, 8, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [detector, lambda: generator("convlstm"), lambda: generator("cnn-lstm"), bidirectional],
+    ids=["detector", "convlstm", "cnn-lstm", "bidirectional"],
+)
+def test_what_detection_and_generation_need(cupy, make):
+    results = []
+    for device in ("cpu", "gpu"):
+        minivid.set_seed(3)
+        model, loss, shape, y = make()
+        x = np.random.default_rng(0).random(shape, np.float32)
+        model.to(device).compile(SGD(0.05), loss)
+        losses = [model.train_on_batch(x, y) for _ in range(2)]
+        results.append((losses, model.predict(x), *model.get_weights()))
     for on_cpu, on_gpu in zip(*results, strict=True):
         assert_alike(on_gpu, on_cpu)
 
