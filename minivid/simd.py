@@ -539,7 +539,11 @@ def exp(x):
     x = where(x < f.lowest, full(x, f.lowest), x)
     n, r = _reduce(x)
     half = n >> 1  # 2ⁿ itself may be too large or too small for a number where the result is not
-    return (1 + _exp_minus_1(r)) * _power_of_2(half, x) * _power_of_2(n - half, x)
+    power = _power_of_2(half, x)
+    return fma(power, _exp_minus_1(r), power) * _power_of_2(n - half, x)
+
+
+_LIFT = 64  # doublings that bring the smallest results into the range of normal numbers
 
 
 @compiled(parallel=False, forceinline=True)
@@ -549,7 +553,11 @@ def sigmoid(x):
     The error is below 2.5 units in the last place (tests/test_simd.py).
     Infinities, NaN and results too small for full precision (denormal) are right.
     """
-    e = exp(-1 * magnitude(x))  # at most 1
+    f = _format_of(x)
+    size = -1 * magnitude(x)
+    n, r = _reduce(where(size < f.lowest, full(x, f.lowest), size))
+    power = _power_of_2(n + _LIFT, x)
+    e = fma(power, _exp_minus_1(r), power) * 2.0**-_LIFT  # e^−|x|, at most 1
     return where(x < 0, e, full(x, 1)) / (1 + e)  # times eˣ/eˣ where x < 0
 
 

@@ -58,7 +58,6 @@ from minivid.ops.recurrent import (
     exchange_of,
     forward_grid,
     input_in_step,
-    interleaved,
     is_small,
     mask_or_all,
     or_zeros,
@@ -69,7 +68,20 @@ from minivid.ops.recurrent import (
     sizes_of,
 )
 from minivid.ops.tile import column_sums, packed
-from minivid.simd import BYTES, full, load, load_part, store, store_part, width
+from minivid.simd import (
+    BYTES,
+    REGISTERS,
+    add_outer,
+    entries,
+    full,
+    load,
+    load_part,
+    store,
+    store_part,
+    tile_load,
+    tile_store,
+    width,
+)
 
 __all__ = ["LSTMCache", "lstm_backward", "lstm_forward"]
 
@@ -371,6 +383,8 @@ def _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next):
 
 # --- CPU: the recurrence on vectors; thread, row and step as in the loops ------------------------------------------
 
+_ROWS = 4 if REGISTERS == 32 else 2  # sequences of a tile that holds a vector of each slot
+
 
 def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
     """See `lstm_forward`."""
@@ -379,11 +393,31 @@ def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None,
     in_step = input_in_step(N, kernel, recurrent_kernel)
     gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_tiled(x.reshape(N * T, D), kernel)
     h, c, tanh_c = (empty((N, T, U), x.dtype) for _ in range(3))
-    w, r = interleaved(kernel if in_step else kernel[:0], 4), interleaved(recurrent_kernel, 4)
+    w, r = _by_units(kernel if in_step else kernel[:0]), _by_units(recurrent_kernel)
     z = zeros((N, 4 * BYTES // x.itemsize), x.dtype)
     flat = (array.reshape(-1) for array in (gates, h, c, tanh_c, h0, c0, z, x))
     _forward_tiled(*flat, mask, w, r, bias, in_step, shares(N))
     return h, c, LSTMCache(gates.reshape(N, T, 4 * U), tanh_c)
+
+
+def _by_units(w: np.ndarray) -> np.ndarray:
+    """Pack weights (K, 4U) by vectors of units, (blocks, K, 4 slots, V), flat: the gates of V units need no others."""
+    K, U, V = len(w), w.shape[1] // 4, BYTES // w.itemsize
+    blocks = empty((-(-U // V) * K * 4 * V,), w.dtype)
+    if len(blocks):
+        _pack_by_units(w, blocks)
+    return blocks
+
+
+@compiled
+def _pack_by_units(w, blocks):
+    K, U, V, flat = len(w), w.shape[1] // 4, width(w), w.reshape(w.size)
+    for block in prange(-(-U // V)):
+        u = block * V
+        for k in range(K):
+            for slot in range(4):
+                into = ((block * K + k) * 4 + slot) * V
+                store(blocks, into, load_part(flat, (k * 4 + slot) * U + u, U - u))
 
 
 @compiled
@@ -402,7 +436,7 @@ def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, 
     pre-activations of these units.
     """
     (N, T), U, V = mask.shape, len(bias) // 4, width(z)
-    D = len(x) // (N * T)
+    D = len(x) // (N * T) if in_step else 0
     x_rows, h_rows, h0_rows = np.arange(N) * T * D, np.arange(N) * T * U, np.arange(N) * U
     for t in range(T):
         for u in range(0, U, V):
@@ -411,20 +445,18 @@ def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, 
                     _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, V)
                 else:
                     _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, U - u)
-            if in_step:
-                add_product(x, x_rows, t * D, D, w[4 * u * D :], 4 * V, z, 4 * V, first, last)
-            r_u = r[4 * u * U :]
+            inputs = x, x_rows, t * D, D, w
             if t == 0:
-                _step(gates, h, c, tanh_c, h0, c0, h0_rows, 0, z, mask, r_u, t, u, first, last)
+                _step(gates, h, c, tanh_c, h0, c0, h0_rows, 0, z, mask, inputs, r, t, u, first, last)
             else:
-                _step(gates, h, c, tanh_c, h, c, h_rows, (t - 1) * U, z, mask, r_u, t, u, first, last)
+                _step(gates, h, c, tanh_c, h, c, h_rows, (t - 1) * U, z, mask, inputs, r, t, u, first, last)
 
 
 @compiled(parallel=False)
-def _step(gates, h, c, tanh_c, h_prev, c_prev, start, q, z, mask, r, t, u, first, last):
+def _step(gates, h, c, tanh_c, h_prev, c_prev, start, q, z, mask, inputs, r, t, u, first, last):
     """Compute a vector of units of step t; sequence n's previous states begin at start[n] + q."""
     T, U, V = mask.shape[1], h.size // mask.size, width(z)
-    add_product(h_prev, start, q, U, r, 4 * V, z, 4 * V, first, last)  # (lstm.1)
+    _add_products(z, u, inputs, (h_prev, start, q, U, r), first, last)  # (lstm.1)
     for n in range(first, last):
         at, before = n * T + t, start[n] + q + u
         if not mask[n, t]:
@@ -433,6 +465,45 @@ def _step(gates, h, c, tanh_c, h_prev, c_prev, start, q, z, mask, r, t, u, first
             _cell(gates, h, c, tanh_c, at, z, n * 4 * V, c_prev, before, u, U, V)
         else:
             _cell(gates, h, c, tanh_c, at, z, n * 4 * V, c_prev, before, u, U, U - u)
+
+
+@compiled(parallel=False)
+def _add_products(z, u, inputs, states, first, last):
+    """Add x_t W, if taken in the step, and h_{t−1} R to the pre-activations of the units from u on.
+
+    ``inputs`` and ``states`` say: row n of this matrix, from rows[n] + q on, of K columns, times these packed weights.
+    """
+    n = first
+    while n < last:
+        if last - n >= _ROWS:
+            _add_tile(z, n, u, inputs, entries(inputs[1], n, _ROWS), states, entries(states[1], n, _ROWS))
+            n += _ROWS
+        elif last - n >= 2:
+            _add_tile(z, n, u, inputs, entries(inputs[1], n, 2), states, entries(states[1], n, 2))
+            n += 2
+        else:
+            _add_tile(z, n, u, inputs, entries(inputs[1], n, 1), states, entries(states[1], n, 1))
+            n += 1
+
+
+@compiled(parallel=False, forceinline=True)
+def _add_tile(z, n, u, inputs, input_rows, states, state_rows):
+    """Add one tile of `_add_products`: as many sequences as there are offsets, from n on, by a vector of each slot."""
+    V = width(z)
+    sums = tile_load(z, n * 4 * V, 4 * V, len(state_rows), 4)
+    sums = _summed(sums, u, inputs, input_rows)
+    sums = _summed(sums, u, states, state_rows)
+    tile_store(z, n * 4 * V, 4 * V, sums)
+
+
+@compiled(parallel=False, forceinline=True)
+def _summed(sums, u, operands, rows):
+    a, _, q, K, w = operands
+    packed = 4 * u * K
+    for k in range(q, q + K):
+        sums = add_outer(sums, a, rows, k, w, packed)
+        packed += 4 * width(w)
+    return sums
 
 
 @compiled(parallel=False, forceinline=True)

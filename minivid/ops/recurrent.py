@@ -15,13 +15,11 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
 from minivid.backend import xp_of
 from minivid.cuda import blocks, constants, resident_blocks
 from minivid.jit import compiled
-from minivid.memory import empty
-from minivid.simd import BYTES, REGISTERS, add_outer, entries, load_part, store, tile_load, tile_store, width
+from minivid.simd import REGISTERS, add_outer, entries, tile_load, tile_store, width
 
 
 def sizes_of(op: str, slots: int, x, kernel, recurrent_kernel) -> tuple[int, int, int, int]:
@@ -112,31 +110,6 @@ def input_in_step(N: int, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> b
     That saves writing the products to memory, and reading them again. It depends on the shapes alone, as the bits do.
     """
     return N >= _FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE
-
-
-def interleaved(w: np.ndarray, slots: int) -> np.ndarray:
-    """Pack weights (K, slots·U) by units: for each vector of units, its columns of all slots, as `add_product` takes.
-
-    The gates of these units then follow their product at once.
-    """
-    K, U, V = len(w), w.shape[1] // slots, BYTES // w.itemsize
-    blocks = empty((-(-U // V) * K * slots * V,), w.dtype)
-    if len(blocks):
-        _interleave(w, slots, blocks)
-    return blocks
-
-
-@compiled
-def _interleave(w, slots, blocks):
-    K, U, V, flat = len(w), w.shape[1] // slots, width(w), w.reshape(w.size)
-    for work in prange(-(-U // V)):
-        u, into = work * V, work * K * slots * V
-        for slot in range(0, slots, 2):
-            vectors = min(2, slots - slot)
-            for k in range(K):
-                for j in range(vectors):
-                    store(blocks, into + j * V, load_part(flat, (k * slots + slot + j) * U + u, U - u))
-                into += vectors * V
 
 
 @compiled(parallel=False)
