@@ -556,6 +556,8 @@ def _sigmoid_backward_piece(dy, y, dx, first, last, streamed):
 def softmax_forward_simd(x):
     """See `softmax_forward`."""
     _check_classes(x)
+    if x.shape[-1] * x.itemsize < simd.BYTES:  # less than a vector
+        return softmax_forward_loops(x)
     return _by_rows(_softmax_forward_vectors, x)
 
 

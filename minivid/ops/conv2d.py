@@ -390,7 +390,7 @@ def conv2d_forward_winograd(x, w, b=None, strides=1, padding="valid", dilation=1
     """See `conv2d_forward`. A NaN or an infinity in x reaches every output of the tiles that see it."""
     win = _conv2d_window(x.shape, w.shape, strides, padding, dilation)
     if not winograd.applies(win):
-        return conv2d_forward_tiled(x, w, b, strides, padding, dilation, relu)
+        return conv2d_forward_tiled(x, w, b, win, relu=relu)
     x = np.ascontiguousarray(x, dtype=np.result_type(x, w))
     return winograd.correlate(x, w, b, win, _lowest(relu))
 
@@ -399,7 +399,7 @@ def conv2d_backward_input_winograd(dy, w, x_shape, strides=1, padding="valid", d
     """See `conv2d_backward_input`, and `conv2d_forward_winograd` for NaN."""
     win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
     if not winograd.applies(win):
-        return conv2d_backward_input_tiled(dy, w, x_shape, strides, padding, dilation)
+        return conv2d_backward_input_tiled(dy, w, x_shape, win)
     _check_dy(dy, x_shape, w.shape, win)
     dy = np.ascontiguousarray(dy, dtype=np.result_type(dy, w))
     return winograd.correlate(dy, winograd.turned(w, dy.dtype), None, _turned_window(win, x_shape))
@@ -414,7 +414,7 @@ def conv2d_backward_weights_winograd(dy, x, w_shape, strides=1, padding="valid",
     """See `conv2d_backward_weights`; a NaN or an infinity in x or dy reaches all taps of its channel or filter."""
     win = _conv2d_window(x.shape, w_shape, strides, padding, dilation)
     if not winograd.applies(win):
-        return conv2d_backward_weights_tiled(dy, x, w_shape, strides, padding, dilation)
+        return conv2d_backward_weights_tiled(dy, x, w_shape, win)
     _check_dy(dy, x.shape, w_shape, win)
     dtype = np.result_type(dy, x)
     dy, x = np.ascontiguousarray(dy, dtype=dtype), np.ascontiguousarray(x, dtype=dtype)
@@ -440,7 +440,7 @@ def conv2d_forward_cpu(x, w, b=None, strides=1, padding="valid", dilation=1, rel
         forward = conv2d_forward_winograd
     else:
         forward = conv2d_forward_tiled
-    return forward(x, w, b, strides, padding, dilation, relu)
+    return forward(x, w, b, win, relu=relu)
 
 
 def conv2d_backward_input_cpu(dy, w, x_shape, strides=1, padding="valid", dilation=1):
@@ -452,7 +452,7 @@ def conv2d_backward_input_cpu(dy, w, x_shape, strides=1, padding="valid", dilati
         backward = conv2d_backward_input_winograd
     else:
         backward = conv2d_backward_input_tiled
-    return backward(dy, w, x_shape, strides, padding, dilation)
+    return backward(dy, w, x_shape, win)
 
 
 def conv2d_backward_weights_cpu(dy, x, w_shape, strides=1, padding="valid", dilation=1):
@@ -464,7 +464,7 @@ def conv2d_backward_weights_cpu(dy, x, w_shape, strides=1, padding="valid", dila
         backward = conv2d_backward_weights_winograd
     else:
         backward = conv2d_backward_weights_tiled
-    return backward(dy, x, w_shape, strides, padding, dilation)
+    return backward(dy, x, w_shape, win)
 
 
 # --- GPU: kernels/conv2d.cu ---------------------------------------------------------------------------------------

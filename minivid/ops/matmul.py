@@ -75,7 +75,10 @@ def _operands(a, b, transpose_a, transpose_b):
 
 def matmul_loops(a, b, transpose_a=False, transpose_b=False):
     """See `matmul`."""
-    a, b = _operands(a, b, transpose_a, transpose_b)
+    return _by_loops(*_operands(a, b, transpose_a, transpose_b))
+
+
+def _by_loops(a, b):
     y = np.zeros((a.shape[0], b.shape[1]), dtype=np.result_type(a, b))
     _matmul(np.ascontiguousarray(a, dtype=y.dtype), np.ascontiguousarray(b, dtype=y.dtype), y)
     return y
@@ -100,16 +103,23 @@ def _matmul(a, b, y):
 # --- CPU: the register tile of tile.py ---------------------------------------------------------------------------
 
 _FEW_ROWS = 64  # up to here, packing b would take about as long as the product
-_SMALL = 250_000  # products below which starting the tile costs more than it gains
+
+
+def _suits_loops(M: int, K: int, N: int, transpose_b: bool) -> bool:
+    """Whether the plain loops are faster: few products, or little use of what the tile would copy first."""
+    few_products = M * K * (N + 20) < 600_000 + 900 * N  # starting a row of the loops takes as long as 20 products
+    few_rows = not transpose_b and (M == 1 or (M < 8 and N > 120 * M))
+    return few_products or few_rows
 
 
 def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
     """See `matmul`."""
-    given_a, given_b, dtype = a, b, np.result_type(a, b)
+    given_a, given_b = a, b
     a, b = _operands(a, b, transpose_a, transpose_b)
     (M, K), N = a.shape, b.shape[1]
-    if M * K * N < _SMALL:
-        return matmul_loops(a, b)
+    if _suits_loops(M, K, N, transpose_b):
+        return _by_loops(a, b)
+    dtype = np.result_type(a, b)
     if transpose_a and not transpose_b:  # (matmul.3): the rows of what lies in memory are positions, its columns taps
         rows = _spaced(given_a, dtype)
         b = np.ascontiguousarray(b, dtype=dtype)

@@ -36,6 +36,8 @@ def pool_window(x_shape, pool_size, strides, padding: Padding, dilation=1) -> Wi
     """Check the shape of x, let ``strides`` default to ``pool_size``, and refuse windows without a pixel."""
     if len(x_shape) != 4:
         raise ValueError(f"pooling takes x (N, H, W, C), got {tuple(x_shape)}")
+    if isinstance(strides, Window):  # from an implementation that has checked it
+        return strides
     pool_size = pair(pool_size, "pool_size")
     win = window_of(x_shape[1:3], pool_size, pool_size if strides is None else strides, padding, dilation)
     if not (win.top or win.bottom or win.left or win.right):
@@ -257,7 +259,7 @@ def maxpool2d_forward_simd(x, pool_size=2, strides=None, padding="valid", dilati
     """See `maxpool2d_forward`."""
     win = pool_window(x.shape, pool_size, strides, padding, dilation)
     if not _fills_vectors(x.shape, x.dtype):
-        return maxpool2d_forward_loops(x, pool_size, strides, padding, dilation)
+        return maxpool2d_forward_loops(x, pool_size, win)
     y, offset = _outputs(x, win)
     _forward_simd(np.ascontiguousarray(x), win, y.reshape(-1), offset, _scratch(y, x.nbytes, win.OW * y.shape[3]))
     return y, offset
@@ -269,8 +271,9 @@ def _fills_vectors(shape, dtype) -> bool:
 
 def _scratch(out, image_bytes: int, size: int) -> np.ndarray:
     """Return room for ``size`` outputs per thread if the images are so large that outputs go past the caches."""
-    streamed = image_bytes > STREAMED and out.ctypes.data % simd.BYTES == 0
-    return memory.empty((get_num_threads() * streamed, size), out.dtype)
+    if image_bytes <= STREAMED or out.ctypes.data % simd.BYTES:
+        return np.empty((0, size), out.dtype)
+    return memory.empty((get_num_threads(), size), out.dtype)
 
 
 @compiled
@@ -349,7 +352,7 @@ def maxpool2d_backward_simd(dy, offset, x_shape, pool_size=2, strides=None, padd
     win = pool_window(x_shape, pool_size, strides, padding, dilation)
     _check_output(dy, offset, x_shape, win)
     if not _fills_vectors(x_shape, dy.dtype):
-        return maxpool2d_backward_loops(dy, offset, x_shape, pool_size, strides, padding, dilation)
+        return maxpool2d_backward_loops(dy, offset, x_shape, pool_size, win)
     dx = memory.empty(x_shape, dy.dtype)
     arrays = np.ascontiguousarray(dy), np.ascontiguousarray(offset, dtype=_offset_dtype(win)), win, dx
     direct = is_streamed(dx)  # whole vectors, each of which can go past the caches by itself

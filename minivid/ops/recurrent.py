@@ -90,13 +90,14 @@ def previous(states: np.ndarray, initial: np.ndarray) -> np.ndarray:
 _ROWS = 8 if REGISTERS == 32 else 4  # rows of the tallest tile
 _FEW = 8  # sequences; fewer make too little use of each weight that a step fetches
 _CACHE = 3 << 18  # bytes of weights
-_SMALL = 100_000  # multiplications
+_SMALL = 350_000  # multiplications
+_NONLINEAR = 50  # multiplications that take as long as a sigmoid or tanh
 
 
 def is_small(x: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> bool:
-    """Whether all products together are so few that packing weights and starting threads would take longer."""
-    N, T, _ = x.shape if x.ndim == 3 else (0, 0, 0)
-    return N * T * (kernel.size + recurrent_kernel.size) < _SMALL
+    """Whether all steps together are so little work that packing weights and starting threads would take longer."""
+    N, T, D = x.shape if x.ndim == 3 else (0, 0, 0)
+    return N * T * kernel.shape[-1] * (D + len(recurrent_kernel) + _NONLINEAR) < _SMALL
 
 
 def shares(N: int) -> int:

@@ -39,7 +39,7 @@ class Window(NamedTuple):
 def window_of(
     image: tuple[int, int],
     kernel: int | tuple[int, int],
-    strides: int | tuple[int, int] = 1,
+    strides: "int | tuple[int, int] | Window" = 1,
     padding: Padding = "valid",
     dilation: int | tuple[int, int] = 1,
 ) -> Window:
@@ -50,7 +50,8 @@ def window_of(
     image : (H, W)
         Size of the image in pixels.
     kernel, strides, dilation : int or (int, int)
-        Taps, step and distance of the taps, vertically and horizontally.
+        Taps, step and distance of the taps, vertically and horizontally. In place of ``strides``, a `Window` that has
+        been worked out before: it is returned as it is.
     padding : {"valid", "same"}, int, or ((top, bottom), (left, right))
         ``"same"`` is Keras's rule: the odd row or column goes to the bottom or right.
 
@@ -68,6 +69,8 @@ def window_of(
     >>> window_of((5, 6), 3, strides=2, padding="same")
     Window(KH=3, KW=3, SH=2, SW=2, DH=1, DW=1, top=1, bottom=1, left=0, right=1, OH=3, OW=3)
     """
+    if isinstance(strides, Window):
+        return strides
     H, W = pair(image, "image")
     KH, KW = pair(kernel, "kernel_size")
     SH, SW = pair(strides, "strides")

@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 
 import numba
@@ -15,6 +16,7 @@ from tests.strategies import seeds
 
 IMPLEMENTATIONS = implementations(matmul)
 EVERY = pytest.mark.parametrize("name", ["reference", *IMPLEMENTATIONS])
+TRANSPOSES = [(False, False), (False, True), (True, False)]
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 7))
 
 
@@ -88,7 +90,23 @@ def test_blocks_meet_without_gaps(name, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("transpose_a", "transpose_b"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize(("transpose_a", "transpose_b"), TRANSPOSES)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (7, 3, 5), (1, 300, 40), (33, 5, 129), (64, 17, 96), (65, 130, 40), (200, 30, 1), (3, 1100, 5)]
+)
+def test_the_tile_takes_any_shape(shape, transpose_a, transpose_b, dtype, monkeypatch):
+    """Small matrices go to the plain loops by default."""
+    monkeypatch.setattr(sys.modules["minivid.ops.matmul"], "_suits_loops", lambda *sizes: False)
+    M, K, N = shape
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, M, K, dtype=dtype), normal(rng, K, N, dtype=dtype)
+    lying = np.ascontiguousarray(a.T if transpose_a else a), np.ascontiguousarray(b.T if transpose_b else b)
+    y = run("tiled", matmul, *lying, transpose_a=transpose_a, transpose_b=transpose_b)
+    assert_close(y, a.astype(np.float64) @ b.astype(np.float64), terms=K, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("transpose_a", "transpose_b"), TRANSPOSES)
 @pytest.mark.parametrize(
     ("kernel", "tile"), [("matmul_3", "SMALL"), ("matmul_4", "LARGE"), ("matmul_4_small", "SMALL")]
 )

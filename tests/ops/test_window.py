@@ -51,6 +51,11 @@ def test_explicit_padding():
     assert window_of((3, 4), 2, padding=2) == window_of((3, 4), 2, padding=((2, 2), (2, 2)))
 
 
+def test_a_window_in_place_of_strides_is_returned():
+    win = window_of((5, 6), 3, 2, "same", 1)
+    assert window_of((5, 6), 3, win) is win
+
+
 def test_numbers_of_numpy_will_do():
     win = window_of((np.int64(5), 6), np.int32(3), [1, np.int64(2)], np.int64(1))
     assert win == window_of((5, 6), 3, (1, 2), 1)
