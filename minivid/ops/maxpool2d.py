@@ -22,7 +22,6 @@ from minivid import memory, simd
 from minivid.backend import Op, xp_of
 from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
-from minivid.ops.tile import STREAMED, is_streamed
 from minivid.ops.window import Padding, Window, pair, window_of
 from minivid.simd import any_of, fma, full, full_as, load, load_as, store, stream, stream_copy, where, width
 
@@ -261,56 +260,48 @@ def maxpool2d_forward_simd(x, pool_size=2, strides=None, padding="valid", dilati
     if not _fills_vectors(x.shape, x.dtype):
         return maxpool2d_forward_loops(x, pool_size, win)
     y, offset = _outputs(x, win)
-    _forward_simd(np.ascontiguousarray(x), win, y.reshape(-1), offset, _scratch(y, x.nbytes, win.OW * y.shape[3]))
+    _forward_simd(np.ascontiguousarray(x), win, y, offset)
     return y, offset
+
+
+_STREAMED = 16_000_000  # bytes of dx from which it goes to memory past the caches
 
 
 def _fills_vectors(shape, dtype) -> bool:
     return dtype in (np.float32, np.float64) and shape[3] * dtype.itemsize >= simd.BYTES
 
 
-def _scratch(out, image_bytes: int, size: int) -> np.ndarray:
-    """Return room for ``size`` outputs per thread if the images are so large that outputs go past the caches."""
-    if image_bytes <= STREAMED or out.ctypes.data % simd.BYTES:
-        return np.empty((0, size), out.dtype)
-    return memory.empty((get_num_threads(), size), out.dtype)
-
-
 @compiled
-def _forward_simd(x, win, y, offset, scratch):
-    W, C, EW = x.shape[2], x.shape[3], win.DW * (win.KW - 1) + 1  # (window.1)
+def _forward_simd(x, win, y, offset):
+    W, EW = x.shape[2], win.DW * (win.KW - 1) + 1  # (window.1)
     first = min(-(-win.left // win.SW), win.OW)  # windows first ... last - 1 lie wholly inside a row of the image
     last = max(first, min((W + win.left - EW) // win.SW + 1, win.OW))
     for row in prange(len(x) * win.OH):  # one thread owns a row of outputs
-        place = row * win.OW * C
-        out, to = (scratch[get_thread_id()], 0) if len(scratch) else (y, place)
-        if _pool_row(x, win, first, last, row, False, out, to, offset):
-            _pool_row(x, win, first, last, row, True, out, to, offset)
-        if len(scratch):
-            stream_copy(out, 0, y, place, win.OW * C)
+        if _pool_row(x, win, first, last, row, False, y, offset):
+            _pool_row(x, win, first, last, row, True, y, offset)
 
 
 @compiled(parallel=False, forceinline=True)
-def _pool_row(x, win, first, last, row, careful, out, to, offset):
+def _pool_row(x, win, first, last, row, careful, y, offset):
     """Pool one row of windows; return whether a pixel is NaN or infinite, which calls for doing it carefully."""
     _, H, W, C = x.shape
     n, r = row // win.OH, row % win.OH * win.SH - win.top
     k0, k1 = _taps_on(r, win.KH, win.DH, H)
     steps = win.DH * W * C, win.DW * C, win.SW * C  # to the next tap down and to the right, and to the next window
-    corner, at = ((n * H + r) * W - win.left) * C, row * win.OW * C  # of the window at j = 0, and of its offset
+    corner, at = ((n * H + r) * W - win.left) * C, row * win.OW * C  # of the window at j = 0, and of its output
     odd = False
     for edge in range(first + win.OW - last):
         j = edge if edge < first else edge - first + last
         l0, l1 = _taps_on(j * win.SW - win.left, win.KW, win.DW, W)
         window = corner + j * steps[2]
-        odd |= _pool(x, window, steps, k0, k1, l0, l1, win.KW, 1, careful, out, to + j * C, offset, at + j * C)
-    corner, to, at, count = corner + first * steps[2], to + first * C, at + first * C, last - first
+        odd |= _pool(x, window, steps, k0, k1, l0, l1, win.KW, 1, careful, y, offset, at + j * C)
+    corner, at, count = corner + first * steps[2], at + first * C, last - first
     # Numbers of taps that are constants here make LLVM unroll the loops over them.
     if not careful and win.KH == 2 and win.KW == 2 and k1 - k0 == 2:
-        return odd | _pool(x, corner, steps, 0, 2, 0, 2, 2, count, careful, out, to, offset, at)
+        return odd | _pool(x, corner, steps, 0, 2, 0, 2, 2, count, careful, y, offset, at)
     if not careful and win.KH == 3 and win.KW == 3 and k1 - k0 == 3:
-        return odd | _pool(x, corner, steps, 0, 3, 0, 3, 3, count, careful, out, to, offset, at)
-    return odd | _pool(x, corner, steps, k0, k1, 0, win.KW, win.KW, count, careful, out, to, offset, at)
+        return odd | _pool(x, corner, steps, 0, 3, 0, 3, 3, count, careful, y, offset, at)
+    return odd | _pool(x, corner, steps, k0, k1, 0, win.KW, win.KW, count, careful, y, offset, at)
 
 
 @compiled(parallel=False)
@@ -320,7 +311,7 @@ def _taps_on(r, K, D, H):
 
 
 @compiled(parallel=False, forceinline=True)
-def _pool(x, corner, steps, k0, k1, l0, l1, KW, count, careful, out, to, offset, at):
+def _pool(x, corner, steps, k0, k1, l0, l1, KW, count, careful, y, offset, at):
     """Pool ``count`` windows of one row, from tap (k0, l0) up to (k1 - 1, l1 - 1)."""
     C, V = x.shape[3], width(x)
     down, right, step = steps
@@ -342,7 +333,7 @@ def _pool(x, corner, steps, k0, k1, l0, l1, KW, count, careful, out, to, offset,
                     won = where(wins, full(won, k * KW + l), won)  # (maxpool2d.2)
                     zero = fma(pixel, full(pixel, 0.0), zero)  # stays zero, but for NaN and infinities
             odd = odd + zero
-            store(out, to + j * C + c, best)
+            store(y, at + j * C + c, best)
             store(offset, at + j * C + c, won)
     return any_of(odd != odd)
 
@@ -355,14 +346,12 @@ def maxpool2d_backward_simd(dy, offset, x_shape, pool_size=2, strides=None, padd
         return maxpool2d_backward_loops(dy, offset, x_shape, pool_size, win)
     dx = memory.empty(x_shape, dy.dtype)
     arrays = np.ascontiguousarray(dy), np.ascontiguousarray(offset, dtype=_offset_dtype(win)), win, dx
-    direct = is_streamed(dx)  # whole vectors, each of which can go past the caches by itself
-    size = _segment(x_shape[3]) * x_shape[3]
-    if _side_by_side(win):
-        scratch = _scratch(dx, 0 if direct else dx.nbytes, win.KH * win.KW * size)
-        _backward_side_by_side(*arrays, dx.reshape(-1), scratch, direct)
-    else:
-        scratch = _scratch(dx, 0 if direct else dx.nbytes, size)
-        _backward_simd(*arrays, dx.reshape(-1), scratch, direct)
+    streamed = dx.nbytes > _STREAMED and dx.ctypes.data % simd.BYTES == 0
+    direct = streamed and x_shape[3] * dx.itemsize % simd.BYTES == 0  # whole vectors, each of which can go by itself
+    size = _segment(x_shape[3]) * x_shape[3] * (win.KH * win.KW if _side_by_side(win) else 1)
+    scratch = memory.empty((get_num_threads() if streamed and not direct else 0, size), dx.dtype)
+    run = _backward_side_by_side if _side_by_side(win) else _backward_simd
+    run(*arrays, dx.reshape(-1), scratch, direct)
     return dx
 
 
