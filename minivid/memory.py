@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 __all__ = ["empty", "release", "zeros"]
 
 _SMALL = 1 << 20  # bytes; below, NumPy's own memory is as fast
-_ROOM = 1.4  # times the greatest use so far: what buffers in use and free ones may take together
+_ROOM = 1.6  # times the greatest use so far: what buffers in use and free ones may take together
 _ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
 
 
@@ -108,7 +108,7 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> np.nda
     Notes
     -----
     The memory is free for the next array when the last view of this one is gone, and not before. The pool holds at most
-    1.4 times what the arrays made here have had in use together at one time.
+    1.6 times what the arrays made here have had in use together at one time.
 
     Examples
     --------

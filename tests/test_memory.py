@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from minivid import memory
 from minivid.layers import Conv2D, Dense, GlobalAveragePooling2D, MaxPooling2D
 from minivid.models import Sequential
+from minivid.tasks.classify import build_classifier
 
 MIB = 1 << 20
 
@@ -190,3 +191,23 @@ def test_small_arrays_are_aligned_too(shape, dtype):
     assert x.ctypes.data % 64 == 0 or x.size == 0
     assert x.flags.c_contiguous
     assert x.flags.writeable
+
+
+def test_a_training_step_takes_the_memory_of_the_one_before(pool, monkeypatch):
+    fresh = []
+    take = memory._Pool.take
+
+    def counting_take(self, size):
+        buffer = take(self, size)
+        if buffer is None:
+            fresh.append(size)
+        return buffer
+
+    monkeypatch.setattr(memory._Pool, "take", counting_take)
+    model = build_classifier((16, 64, 64, 3), 6, "tiny")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).random((16, 16, 64, 64, 3), dtype=np.float32)
+    for _ in range(4):
+        fresh.clear()
+        model.train_on_batch(x, np.arange(16) % 6)
+    assert fresh == []

@@ -21,6 +21,7 @@ from minivid.runs import write_json
 __all__ = ["run_bench"]
 
 ROUNDS, QUICK_ROUNDS = 9, 3
+PASSES = 3  # through all cases: a minute in which the machine is slow spoils a third of the rounds of a case
 BLOCK_SECONDS = 0.1
 PAUSE_SECONDS = 0.02  # idle threads of the other side spin for some milliseconds before they sleep
 MEMORY_STEPS, QUICK_MEMORY_STEPS = [20, 220], [2, 6]
@@ -156,7 +157,7 @@ dense, step, neighbours, memory
         peers = [peer for peer in peers if not peer.missing]
         machine = ours.ask("machine")
         measured = [wanted[key].quick() if quick else wanted[key] for key in wanted if key in keys]
-        times = [_time_group(group, ours, peers, rounds) for group in measured]
+        times = _time_groups(measured, ours, peers, rounds)
         rungs = [_time_ladder(operation, ours, peers, rounds, device) for operation in ladders]
         again = ours.ask("machine")  # a ceiling is the best that was seen
         machine |= {key: max(machine[key], again[key]) for key in ("flops_per_second", "bytes_per_second")}
@@ -168,6 +169,7 @@ dense, step, neighbours, memory
         "instructions": isa,
         "quick": quick,
         "rounds": rounds,
+        "passes": PASSES,
         "groups": [report.group_record(*timed, machine) for timed in zip(measured, times, strict=True)],
         "ladders": [
             report.ladder_record(name, *ladder_cases(name, device), found, machine)
@@ -224,14 +226,30 @@ def _busy_cores(before: tuple | None, after: tuple | None) -> float | None:
 # --- times --------------------------------------------------------------------------------------------------------
 
 
-def _time_group(group: Group, ours: Worker, peers: list[Worker], rounds: int) -> list[list[tuple[float, str]]]:
-    """Return seconds and layout of each side, for each case."""
-    workers = [ours, *peers] if group.with_peer else [ours]
-    return [interleaved(workers, case, rounds) for case in track(group.cases, group.title)]
+Seconds = dict[tuple[str, str], list[float]]  # of each round, by side and layout
+
+
+def _time_groups(
+    measured: list[Group], ours: Worker, peers: list[Worker], rounds: int
+) -> list[list[list[tuple[float, str]]]]:
+    """Return seconds and layout of each side, for each case of each group."""
+    found: list[list[Seconds]] = [[{} for _ in group.cases] for group in measured]
+    for turn in range(PASSES):
+        for group, of_group in zip(measured, found, strict=True):
+            title = f"{group.title}, pass {turn + 1} of {PASSES}"
+            for case, seconds in zip(track(group.cases, title), of_group, strict=True):
+                workers = [ours, *peers] if group.with_peer else [ours]
+                for side_layout, times in _in_turns(workers, case, rounds // PASSES).items():
+                    seconds.setdefault(side_layout, []).extend(times)
+    return [[_medians(seconds) for seconds in of_group] for of_group in found]
 
 
 def interleaved(workers: Sequence[Worker], case: Case, rounds: int, rung: str | None = None) -> list[tuple[float, str]]:
     """Time a case on several sides in turns; return each side's median seconds in its faster layout, and the layout."""
+    return _medians(_in_turns(workers, case, rounds, rung))
+
+
+def _in_turns(workers: Sequence[Worker], case: Case, rounds: int, rung: str | None = None) -> Seconds:
     plan, seconds = [], {}
     for worker in workers:
         only_ours = {"rung": rung} if rung and worker.side.startswith("minivid") else {}
@@ -242,10 +260,15 @@ def interleaved(workers: Sequence[Worker], case: Case, rounds: int, rung: str | 
         for worker, layout, calls in plan:
             time.sleep(PAUSE_SECONDS)
             seconds[worker.side, layout].append(worker.ask("block", layout=layout, calls=calls))
-    medians = {side_layout: statistics.median(times) for side_layout, times in seconds.items()}
-    return [
-        min((median, layout) for (side, layout), median in medians.items() if side == worker.side) for worker in workers
-    ]
+    return seconds
+
+
+def _medians(seconds: Seconds) -> list[tuple[float, str]]:
+    """Return each side's median in its faster layout, and the layout."""
+    fastest: dict[str, tuple[float, str]] = {}
+    for (side, layout), times in seconds.items():
+        fastest[side] = min((statistics.median(times), layout), fastest.get(side, (math.inf, "")))
+    return list(fastest.values())
 
 
 def _time_ladder(
