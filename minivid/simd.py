@@ -35,7 +35,7 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
 
-from minivid.jit import compiled
+from minivid.jit import inner
 
 __all__ = [
     "BYTES",
@@ -58,6 +58,7 @@ __all__ = [
     "load_part",
     "prefetch",
     "sigmoid",
+    "spaced",
     "splat",
     "sqrt",
     "store",
@@ -277,7 +278,7 @@ def stream(typing_context, array, offset, vector):
     return types.void(array, types.intp, vector), generate
 
 
-@compiled(parallel=False)
+@inner
 def stream_copy(source, start, target, offset, count):
     """Copy ``source.flat[start : start + count]`` to ``target.flat[offset:]`` past the caches.
 
@@ -504,7 +505,7 @@ def _overload_format_of(v):
     return lambda v: _DOUBLE
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _reduce(x):
     """Return n as the lowest bits of a vector, and r: x = n · ln 2 + r."""
     f = _format_of(x)
@@ -514,20 +515,20 @@ def _reduce(x):
     return to_bits(shifted) - to_bits(full(x, f.shift)), fma(n, full(x, -f.ln2_low), r)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _exp_minus_1(r):
     """Return eʳ − 1 for |r| ≤ ln 2 / 2."""
     return fma(r * r, horner(r, _format_of(r).taylor), r)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _power_of_2(n, like):
     """Return 2ⁿ for whole n in the range of normal numbers: n is the exponent, and the mantissa is zero."""
     f = _format_of(like)
     return from_bits((n + f.bias) << f.mantissa, like)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def exp(x):
     """Return eˣ of a vector.
 
@@ -546,7 +547,7 @@ def exp(x):
 _LIFT = 64  # doublings that bring the smallest results into the range of normal numbers
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def sigmoid(x):
     """Return 1 / (1 + e⁻ˣ) of a vector.
 
@@ -561,7 +562,7 @@ def sigmoid(x):
     return where(x < 0, e, full(x, 1)) / (1 + e)  # times eˣ/eˣ where x < 0
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def tanh(x):
     """Return tanh x = (e²ˣ − 1) / (e²ˣ + 1) of a vector.
 
@@ -640,6 +641,22 @@ def entries(typing_context, array, first, count):
         return context.make_tuple(builder, result, values)
 
     return result(array, types.intp, count), generate
+
+
+@intrinsic(prefer_literal=True)
+def spaced(typing_context, first, step, count):
+    """Return the tuple ``first, first + step, first + 2 * step, ...`` of ``count`` numbers, a constant."""
+    result = types.UniTuple(types.intp, count.literal_value)
+
+    def generate(context, builder, signature, arguments):
+        first_value, step_value, _ = arguments
+        values = [
+            builder.add(first_value, builder.mul(step_value, context.get_constant(types.intp, i)))
+            for i in range(result.count)
+        ]
+        return context.make_tuple(builder, result, values)
+
+    return result(types.intp, types.intp, count), generate
 
 
 @intrinsic(prefer_literal=True)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from numba.core.errors import NumbaError
 
 import minivid
 from minivid import jit
@@ -91,7 +93,9 @@ def test_an_edit_of_any_source_of_loops_changes_the_folder(tmp_path, monkeypatch
 
 def test_every_source_of_loops_that_others_call_is_hashed():
     # Numba itself notices an edit in the file of the compiled function, so only files that others import from matter.
-    with_loops = {path for path in PACKAGE.rglob("*.py") if "import compiled" in path.read_text()}
+    imports = re.compile(r"^from minivid\.jit import .*\b(compiled|inner)\b", re.MULTILINE)
+    with_loops = {path for path in PACKAGE.rglob("*.py") if imports.search(path.read_text())}
+    assert PACKAGE / "ops" / "tile.py" in with_loops
     hashed = {PACKAGE / "simd.py", *(PACKAGE / "ops").rglob("*.py")}
     outside = with_loops - hashed
     for path in outside:
@@ -167,6 +171,36 @@ def test_division_and_fused_sums_as_in_numpy():
 
     assert divide(1.0, 0.0) == np.inf
     assert np.isnan(divide(0.0, 0.0))
+
+
+def test_inner_functions_count_no_references(monkeypatch):
+    monkeypatch.setattr(jit, "_CACHE_FOLDER", None)  # what comes from the disk cannot be looked into
+
+    def add_into(x, y):
+        for i in range(len(x)):
+            y[i] += x[i]
+
+    counts = []
+    for add in (jit.inner(add_into), jit.compiled(add_into, parallel=False)):
+        y = np.ones(3)
+        add(np.arange(3.0), y)
+        np.testing.assert_array_equal(y, [1, 2, 3])
+        counts.append("".join(add.inspect_llvm().values()).count("NRT_"))
+    assert counts[0] == 0 < counts[1]
+
+
+def test_inner_functions_make_and_return_no_arrays():
+    @jit.inner
+    def sum_of_copy(x):
+        return x.copy().sum()
+
+    @jit.inner
+    def tail(x):
+        return x[1:]
+
+    for function in (sum_of_copy, tail):
+        with pytest.raises(NumbaError):
+            function(np.ones(3))
 
 
 def test_import_is_light():

@@ -19,6 +19,7 @@ from minivid.simd import (
     load_as,
     load_part,
     sigmoid,
+    spaced,
     splat,
     sqrt,
     store,
@@ -139,6 +140,16 @@ def test_comparisons_follow_ieee_with_nan(dtype):
     expected = [a < b, a <= b, a == b, a != b, a > b, a >= b, np.where(both, a, b), np.where(either, a, b)]
     for got, want in zip(out, expected, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@compiled(parallel=False)
+def three_spaced(first, step):
+    return spaced(first, step, 3)
+
+
+def test_spaced_numbers():
+    assert three_spaced(5, 7) == (5, 12, 19)
+    assert three_spaced(-1, 0) == (-1, -1, -1)
 
 
 @compiled(parallel=False)

@@ -20,7 +20,7 @@ from numba import prange
 from minivid import memory, simd
 from minivid.backend import Op, xp_of
 from minivid.cuda import aligned, blocks, constants, launch
-from minivid.jit import compiled
+from minivid.jit import compiled, inner
 from minivid.simd import BYTES, full, load_part, store_part, stream, where, width
 
 __all__ = [
@@ -433,7 +433,7 @@ def _over_vectors(in_one_piece, in_chunks, *arrays):
     return out
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _put(out, i, vector, left, streamed):
     """Write a vector, or what is left for it to write; past the caches if there is much more to come."""
     if streamed and left >= width(out):
@@ -453,7 +453,7 @@ def _relu_forward_chunks(x, y, streamed):
         _relu_forward_piece(x, y, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
 
 
-@compiled(parallel=False)
+@inner
 def _relu_forward_piece(x, y, first, last, streamed):
     for i in range(first, last, width(x)):
         x_i = load_part(x, i, last - i)
@@ -472,7 +472,7 @@ def _relu_backward_chunks(dy, y, dx, streamed):
         _relu_backward_piece(dy, y, dx, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
 
 
-@compiled(parallel=False)
+@inner
 def _relu_backward_piece(dy, y, dx, first, last, streamed):
     for i in range(first, last, width(dy)):
         dy_i, y_i = load_part(dy, i, last - i), load_part(y, i, last - i)
@@ -490,7 +490,7 @@ def _tanh_forward_chunks(x, y, streamed):
         _tanh_forward_piece(x, y, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
 
 
-@compiled(parallel=False)
+@inner
 def _tanh_forward_piece(x, y, first, last, streamed):
     for i in range(first, last, width(x)):
         x_i = load_part(x, i, last - i)
@@ -509,7 +509,7 @@ def _tanh_backward_chunks(dy, y, dx, streamed):
         _tanh_backward_piece(dy, y, dx, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
 
 
-@compiled(parallel=False)
+@inner
 def _tanh_backward_piece(dy, y, dx, first, last, streamed):
     for i in range(first, last, width(dy)):
         dy_i, y_i = load_part(dy, i, last - i), load_part(y, i, last - i)
@@ -527,7 +527,7 @@ def _sigmoid_forward_chunks(x, y, streamed):
         _sigmoid_forward_piece(x, y, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
 
 
-@compiled(parallel=False)
+@inner
 def _sigmoid_forward_piece(x, y, first, last, streamed):
     for i in range(first, last, width(x)):
         x_i = load_part(x, i, last - i)
@@ -546,7 +546,7 @@ def _sigmoid_backward_chunks(dy, y, dx, streamed):
         _sigmoid_backward_piece(dy, y, dx, chunk * _CHUNK, min((chunk + 1) * _CHUNK, y.size), streamed)
 
 
-@compiled(parallel=False)
+@inner
 def _sigmoid_backward_piece(dy, y, dx, first, last, streamed):
     for i in range(first, last, width(dy)):
         dy_i, y_i = load_part(dy, i, last - i), load_part(y, i, last - i)
@@ -572,7 +572,7 @@ def _softmax_forward_vectors(x, y):
             _softmax_row(x, y, m)
 
 
-@compiled(parallel=False)
+@inner
 def _softmax_row(x, y, m):
     K = x.shape[1]
     largest = x[m, 0]

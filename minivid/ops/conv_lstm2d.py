@@ -42,7 +42,7 @@ from numba import prange
 
 from minivid import memory, simd
 from minivid.backend import Op, xp_of
-from minivid.jit import compiled
+from minivid.jit import compiled, inner
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.conv2d import (
     conv2d_backward_input,
@@ -362,7 +362,7 @@ def _all_cells(gates, product, h_t, h, c, tanh_c, c_prev, start, step, mask, t, 
                     _cell(gates, product, h_t, h, c, tanh_c, c_prev, out, own, prev, f, F, F - f)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _cell(gates, product, h_t, h, c, tanh_c, c_prev, out, own, prev, f, F, left):
     """Compute the gates and states of a vector of channels of one pixel at one step."""
     i_at, z = 4 * out + f, 4 * own + f
@@ -384,7 +384,7 @@ def _cell(gates, product, h_t, h, c, tanh_c, c_prev, out, own, prev, f, F, left)
     store_part(gates, o_at, o, left)
 
 
-@compiled(parallel=False)
+@inner
 def _keep(gates, h_t, h, c, tanh_c, c_prev, out, own, prev, f, F):
     """Keep the states of a vector of channels of one pixel at a masked step."""
     left, zeros = F - f, full(h, 0)
@@ -448,7 +448,7 @@ def _all_cells_back(dz, dz_t, dh, dc, dh_next, dc_next, kept, gates, tanh_c, c_p
                     )
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _cell_back(dz, dz_t, dh, dc, dh_next, dc_next, gates, tanh_c, c_prev, out, own, prev, dc_at, f, F, left):
     """Compute dz of a vector of channels of one pixel at one step, and what goes back to c_{t−1}."""
     i_at, z = 4 * out + f, 4 * own + f
@@ -473,7 +473,7 @@ def _cell_back(dz, dz_t, dh, dc, dh_next, dc_next, gates, tanh_c, c_prev, out, o
     store_part(dz_t, z + 3 * F, dz_o, left)
 
 
-@compiled(parallel=False)
+@inner
 def _keep_back(dz, dz_t, dh, dc, dh_next, dc_next, kept, out, own, dc_at, f, F):
     """Hand the gradients of a vector of channels of one pixel on at a masked step."""
     left, zeros = F - f, full(dh, 0)

@@ -40,7 +40,7 @@ from numba import prange
 from minivid import simd
 from minivid.backend import Op, xp_of
 from minivid.cuda import launch
-from minivid.jit import PIECES, compiled
+from minivid.jit import PIECES, compiled, inner
 from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
@@ -370,14 +370,14 @@ def _forward_tiled(gates, h, g_h, state, g, bias, mask, w, pieces):
         _walk_forward(gates, h, g_h, state, g, bias, mask, w, first, last)
 
 
-@compiled(parallel=False)
+@inner
 def _walk_forward(gates, h, g_h, state, g, bias, mask, w, first, last):
     """Walk the sequences from first to last forward in time.
 
     ``gates`` holds x W at first and the gates at the end, ``state`` (N, U) the hidden states of the step.
     """
     (N, T), U = mask.shape, len(bias) // 6
-    padded, rows = len(g) // N, np.arange(N) * U
+    padded = len(g) // N
     for t in range(T):
         for n in range(first, last):
             at = n * T + t
@@ -385,7 +385,7 @@ def _walk_forward(gates, h, g_h, state, g, bias, mask, w, first, last):
             prefetch(gates, at * 3 * U, 3 * U)  # while the product runs
             prefetch(h, at * U, U)
             prefetch(g_h, at * U, U)
-        add_product(state, rows, 0, U, w, 3 * U, g, padded, first, last)  # (gru.2)
+        add_product(state, U, 0, U, w, 3 * U, g, padded, first, last)  # (gru.2)
         for n in range(first, last):
             at = n * T + t
             if mask[n, t]:
@@ -396,7 +396,7 @@ def _walk_forward(gates, h, g_h, state, g, bias, mask, w, first, last):
                 copy_row(state, n * U, h, at * U, U)  # (recurrent.2)
 
 
-@compiled(parallel=False)
+@inner
 def _cell(gates, h, g_h, at, state, n, g, row, bias, U):
     """Compute the gates and the state of one sequence at one step, a vector of units at a time."""
     V, whole = width(g), U // width(g) * width(g)
@@ -406,7 +406,7 @@ def _cell(gates, h, g_h, at, state, n, g, row, bias, U):
         _units(gates, h, g_h, at, state, n, g, row, bias, U, whole, U - whole)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _units(gates, h, g_h, at, state, n, g, row, bias, U, u, left):
     """Compute ``left`` units, a constant where that is a whole vector."""
     z_at = at * 3 * U + u
@@ -454,11 +454,11 @@ def _backward_tiled(da, dg, dh, gates, g_h, h, h0, dh_next, mask, w, U, pieces):
         _walk_back(da, dg, dh, gates, g_h, h, h0, dh_next, mask, w, U, first, last)
 
 
-@compiled(parallel=False)
+@inner
 def _walk_back(da, dg, dh, gates, g_h, h, h0, dh_next, mask, w, U, first, last):
     """Walk back in time; ``dh_next`` (N, padded) ends as the gradient of h_0."""
     N, T = mask.shape
-    padded, rows = len(dh_next) // N, np.arange(N) * T * 3 * U
+    padded = len(dh_next) // N
     for t in range(T - 1, -1, -1):
         for n in range(first, last):
             at, row = n * T + t, n * padded
@@ -479,10 +479,10 @@ def _walk_back(da, dg, dh, gates, g_h, h, h0, dh_next, mask, w, U, first, last):
                 prefetch(dh, (at - 1) * U, U)
             if t > 1:
                 prefetch(h, (at - 2) * U, U)
-        add_product(dg, rows, t * 3 * U, 3 * U, w, U, dh_next, padded, first, last)  # (gru.7)
+        add_product(dg, T * 3 * U, t * 3 * U, 3 * U, w, U, dh_next, padded, first, last)  # (gru.7)
 
 
-@compiled(parallel=False)
+@inner
 def _cell_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U):
     """Compute da and dg of one sequence at one step, a vector of units at a time."""
     V, whole = width(da), U // width(da) * width(da)
@@ -492,7 +492,7 @@ def _cell_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U):
         _units_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U, whole, U - whole)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _units_back(da, dg, dh_next, row, gates, g_h, at, h_prev, before, U, u, left):
     """Compute ``left`` units, a constant where that is a whole vector."""
     z_at = at * 3 * U + u

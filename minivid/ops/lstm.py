@@ -45,7 +45,7 @@ from numba import prange
 from minivid import simd
 from minivid.backend import Op, xp_of
 from minivid.cuda import launch
-from minivid.jit import PIECES, compiled
+from minivid.jit import PIECES, compiled, inner
 from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
@@ -72,10 +72,10 @@ from minivid.simd import (
     BYTES,
     REGISTERS,
     add_outer,
-    entries,
     full,
     load,
     load_part,
+    spaced,
     store,
     store_part,
     tile_load,
@@ -428,7 +428,7 @@ def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step,
         _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last)
 
 
-@compiled(parallel=False)
+@inner
 def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last):
     """Walk the sequences from first to last forward in time, a vector of units at a time.
 
@@ -437,7 +437,6 @@ def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, 
     """
     (N, T), U, V = mask.shape, len(bias) // 4, width(z)
     D = len(x) // (N * T) if in_step else 0
-    x_rows, h_rows, h0_rows = np.arange(N) * T * D, np.arange(N) * T * U, np.arange(N) * U
     for t in range(T):
         for u in range(0, U, V):
             for n in range(first, last):
@@ -445,20 +444,20 @@ def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, 
                     _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, V)
                 else:
                     _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, U - u)
-            inputs = x, x_rows, t * D, D, w
+            inputs = x, T * D, t * D, D, w
             if t == 0:
-                _step(gates, h, c, tanh_c, h0, c0, h0_rows, 0, z, mask, inputs, r, t, u, first, last)
+                _step(gates, h, c, tanh_c, h0, c0, U, 0, z, mask, inputs, r, t, u, first, last)
             else:
-                _step(gates, h, c, tanh_c, h, c, h_rows, (t - 1) * U, z, mask, inputs, r, t, u, first, last)
+                _step(gates, h, c, tanh_c, h, c, T * U, (t - 1) * U, z, mask, inputs, r, t, u, first, last)
 
 
-@compiled(parallel=False)
-def _step(gates, h, c, tanh_c, h_prev, c_prev, start, q, z, mask, inputs, r, t, u, first, last):
-    """Compute a vector of units of step t; sequence n's previous states begin at start[n] + q."""
+@inner
+def _step(gates, h, c, tanh_c, h_prev, c_prev, stride, q, z, mask, inputs, r, t, u, first, last):
+    """Compute a vector of units of step t; sequence n's previous states begin at n·stride + q."""
     T, U, V = mask.shape[1], h.size // mask.size, width(z)
-    _add_products(z, u, inputs, (h_prev, start, q, U, r), first, last)  # (lstm.1)
+    _add_products(z, u, inputs, (h_prev, stride, q, U, r), first, last)  # (lstm.1)
     for n in range(first, last):
-        at, before = n * T + t, start[n] + q + u
+        at, before = n * T + t, n * stride + q + u
         if not mask[n, t]:
             _keep(gates, h, c, tanh_c, at, h_prev, c_prev, before, u, U)
         elif U - u >= V:
@@ -467,26 +466,34 @@ def _step(gates, h, c, tanh_c, h_prev, c_prev, start, q, z, mask, inputs, r, t, 
             _cell(gates, h, c, tanh_c, at, z, n * 4 * V, c_prev, before, u, U, U - u)
 
 
-@compiled(parallel=False)
+@inner
 def _add_products(z, u, inputs, states, first, last):
     """Add x_t W, if taken in the step, and h_{t−1} R to the pre-activations of the units from u on.
 
-    ``inputs`` and ``states`` say: row n of this matrix, from rows[n] + q on, of K columns, times these packed weights.
+    ``inputs`` and ``states`` say: row n of this matrix, from n·stride + q on, of K columns, times these packed weights.
     """
     n = first
     while n < last:
         if last - n >= _ROWS:
-            _add_tile(z, n, u, inputs, entries(inputs[1], n, _ROWS), states, entries(states[1], n, _ROWS))
+            _add_tile(
+                z,
+                n,
+                u,
+                inputs,
+                spaced(n * inputs[1], inputs[1], _ROWS),
+                states,
+                spaced(n * states[1], states[1], _ROWS),
+            )
             n += _ROWS
         elif last - n >= 2:
-            _add_tile(z, n, u, inputs, entries(inputs[1], n, 2), states, entries(states[1], n, 2))
+            _add_tile(z, n, u, inputs, spaced(n * inputs[1], inputs[1], 2), states, spaced(n * states[1], states[1], 2))
             n += 2
         else:
-            _add_tile(z, n, u, inputs, entries(inputs[1], n, 1), states, entries(states[1], n, 1))
+            _add_tile(z, n, u, inputs, spaced(n * inputs[1], inputs[1], 1), states, spaced(n * states[1], states[1], 1))
             n += 1
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _add_tile(z, n, u, inputs, input_rows, states, state_rows):
     """Add one tile of `_add_products`: as many sequences as there are offsets, from n on, by a vector of each slot."""
     V = width(z)
@@ -496,7 +503,7 @@ def _add_tile(z, n, u, inputs, input_rows, states, state_rows):
     tile_store(z, n * 4 * V, 4 * V, sums)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _summed(sums, u, operands, rows):
     a, _, q, K, w = operands
     packed = 4 * u * K
@@ -506,7 +513,7 @@ def _summed(sums, u, operands, rows):
     return sums
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _start(z, row, gates, at, bias, in_step, u, U, left):
     """Begin the pre-activations of a vector of units of one sequence: b, or x W + b."""
     V = width(z)
@@ -517,7 +524,7 @@ def _start(z, row, gates, at, bias, in_step, u, U, left):
         store(z, row + slot * V, z_slot)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _cell(gates, h, c, tanh_c, at, z, row, c_prev, before, u, U, left):
     """Compute the gates and states of a vector of units of one sequence at one step."""
     V, out, i_at = width(z), at * U + u, at * 4 * U + u
@@ -536,7 +543,7 @@ def _cell(gates, h, c, tanh_c, at, z, row, c_prev, before, u, U, left):
     store_part(gates, i_at + 3 * U, o, left)
 
 
-@compiled(parallel=False)
+@inner
 def _keep(gates, h, c, tanh_c, at, h_prev, c_prev, before, u, U):
     """Keep the states of a vector of units of one sequence at a masked step."""
     left, out, zeros = U - u, at * U + u, full(h, 0)
@@ -574,42 +581,39 @@ def _backward_tiled(dz, dh, dc, gates, tanh_c, c, c0, dh_next, mask, w, dc_next,
         _walk_back(dz, dh, dc, gates, tanh_c, c, c0, dh_next, mask, w, dc_next, first, last)
 
 
-@compiled(parallel=False)
+@inner
 def _walk_back(dz, dh, dc, gates, tanh_c, c, c0, dh_next, mask, w, dc_next, first, last):
     """Walk back in time, two vectors of units at a time.
 
     ``dh_next`` (N, padded) and ``dc_next`` end as the gradients of h_0, c_0.
     """
     (N, T), U, V = mask.shape, dc_next.shape[1], width(dz)
-    rows, c_rows, c0_rows = np.arange(N) * T * 4 * U, np.arange(N) * T * U, np.arange(N) * U
     padded, flat_dc = len(dh_next) // N, dc_next.reshape(-1)
     for t in range(T - 1, -2, -1):
         for block in range(0, U, 2 * V):
             if t < T - 1:
                 k, columns = (t + 1) * 4 * U, min(2 * V, U - block)
-                add_product(dz, rows, k, 4 * U, w[block * 4 * U :], columns, dh_next[block:], padded, first, last)
+                add_product(dz, T * 4 * U, k, 4 * U, w[block * 4 * U :], columns, dh_next[block:], padded, first, last)
             if t < 0:
                 continue  # what is left is the gradient of h_0
             stop = min(block + 2 * V, U)
             if t == 0:
-                _step_back(
-                    dz, dh, dc, dh_next, flat_dc, gates, tanh_c, c0, c0_rows, 0, mask, t, block, stop, first, last
-                )
+                _step_back(dz, dh, dc, dh_next, flat_dc, gates, tanh_c, c0, U, 0, mask, t, block, stop, first, last)
             else:
                 q = (t - 1) * U
-                _step_back(dz, dh, dc, dh_next, flat_dc, gates, tanh_c, c, c_rows, q, mask, t, block, stop, first, last)
+                _step_back(dz, dh, dc, dh_next, flat_dc, gates, tanh_c, c, T * U, q, mask, t, block, stop, first, last)
 
 
-@compiled(parallel=False)
-def _step_back(dz, dh, dc, dh_next, dc_next, gates, tanh_c, c_prev, start, q, mask, t, block, stop, first, last):
-    """Compute dz of the units from block to stop at step t; sequence n's previous states begin at start[n] + q."""
+@inner
+def _step_back(dz, dh, dc, dh_next, dc_next, gates, tanh_c, c_prev, stride, q, mask, t, block, stop, first, last):
+    """Compute dz of the units from block to stop at step t; sequence n's previous states begin at n·stride + q."""
     (N, T), U, V = mask.shape, tanh_c.size // mask.size, width(dz)
     padded = dh_next.size // N
     for n in range(first, last):
         at = n * T + t
         dc_at = at * U if len(dc) == len(dh) else n * U
         for u in range(block, stop, V):
-            row, before = n * padded, start[n] + q + u
+            row, before = n * padded, n * stride + q + u
             if not mask[n, t]:
                 _keep_back(dz, dh, dc, dc_at, dh_next, row, dc_next, n * U, at, u, U)
             elif U - u >= V:
@@ -621,7 +625,7 @@ def _step_back(dz, dh, dc, dh_next, dc_next, gates, tanh_c, c_prev, start, q, ma
                 )
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _cell_back(dz, dh, dc, dc_at, dh_next, row, dc_next, c_row, gates, tanh_c, at, c_prev, before, u, U, left):
     """Compute dz of a vector of units of one sequence at one step, and what goes back to c_{t−1}."""
     i_at = at * 4 * U + u
@@ -640,7 +644,7 @@ def _cell_back(dz, dh, dc, dc_at, dh_next, row, dc_next, c_row, gates, tanh_c, a
     store_part(dc_next, c_row + u, d * f, left)  # (lstm.9)
 
 
-@compiled(parallel=False)
+@inner
 def _keep_back(dz, dh, dc, dc_at, dh_next, row, dc_next, c_row, at, u, U):
     """Hand the gradients of a vector of units of one sequence on at a masked step."""
     left = U - u

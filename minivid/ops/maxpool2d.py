@@ -21,7 +21,7 @@ from numba import get_num_threads, get_thread_id, prange
 from minivid import memory, simd
 from minivid.backend import Op, xp_of
 from minivid.cuda import aligned, blocks, constants, launch
-from minivid.jit import compiled
+from minivid.jit import compiled, inner
 from minivid.ops.window import Padding, Window, pair, window_of
 from minivid.simd import any_of, fma, full, full_as, load, load_as, store, stream, stream_copy, where, width
 
@@ -281,7 +281,7 @@ def _forward_simd(x, win, y, offset):
             _pool_row(x, win, first, last, row, True, y, offset)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _pool_row(x, win, first, last, row, careful, y, offset):
     """Pool one row of windows; return whether a pixel is NaN or infinite, which calls for doing it carefully."""
     _, H, W, C = x.shape
@@ -304,13 +304,13 @@ def _pool_row(x, win, first, last, row, careful, y, offset):
     return odd | _pool(x, corner, steps, k0, k1, 0, win.KW, win.KW, count, careful, y, offset, at)
 
 
-@compiled(parallel=False)
+@inner
 def _taps_on(r, K, D, H):
     """Return the first tap of a window at row r that lies on the image of H rows, and one past the last."""
     return max(0, -(r // D)), min(K, (H - 1 - r) // D + 1)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _pool(x, corner, steps, k0, k1, l0, l1, KW, count, careful, y, offset, at):
     """Pool ``count`` windows of one row, from tap (k0, l0) up to (k1 - 1, l1 - 1)."""
     C, V = x.shape[3], width(x)
@@ -355,7 +355,7 @@ def maxpool2d_backward_simd(dy, offset, x_shape, pool_size=2, strides=None, padd
     return dx
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _write(out, to, vector, direct):
     if direct:
         stream(out, to, vector)
@@ -363,7 +363,7 @@ def _write(out, to, vector, direct):
         store(out, to, vector)
 
 
-@compiled(parallel=False)
+@inner
 def _segment(C):
     """Return how many pixels go past the caches at a time: few enough that stores wait while the next are computed."""
     return -(-1024 // C)
@@ -398,7 +398,7 @@ def _backward_side_by_side(dy, offset, win, dx, pixels, scratch, direct):
             dx[n, OH * win.KH :] = 0
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _spread(dy, offset, at, KH, KW, count, out, to, line, direct):
     """Write dy, or zero, to each pixel of ``count`` windows, (maxpool2d.3) without a sum."""
     C, V = dy.shape[3], width(dy)
@@ -461,7 +461,7 @@ def _windows_over(size, positions, K, S, D, before):
     return count, position, tap
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _gather(dy, offset, at, tap, rows, columns, steps, out, to, direct):
     """Sum what a pixel gets from the rows x columns windows over it."""
     C, V = dy.shape[3], width(dy)

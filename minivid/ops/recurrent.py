@@ -18,8 +18,8 @@ import numpy as np
 
 from minivid.backend import xp_of
 from minivid.cuda import blocks, constants, resident_blocks
-from minivid.jit import compiled
-from minivid.simd import REGISTERS, add_outer, entries, tile_load, tile_store, width
+from minivid.jit import inner
+from minivid.simd import REGISTERS, add_outer, spaced, tile_load, tile_store, width
 
 
 def sizes_of(op: str, slots: int, x, kernel, recurrent_kernel) -> tuple[int, int, int, int]:
@@ -113,9 +113,9 @@ def input_in_step(N: int, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> b
     return N >= _FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE
 
 
-@compiled(parallel=False)
-def add_product(a, start, q, K, w, columns, y, padded, first, last):
-    """Add a.flat[start[n] + q : + K] · w to row n of y (N, padded), for n from first to last.
+@inner
+def add_product(a, stride, q, K, w, columns, y, padded, first, last):
+    """Add a.flat[n·stride + q : + K] · w to row n of y (N, padded), for n from first to last.
 
     w (K, columns) is packed in blocks of two vectors of columns (tile.py): one block serves all the rows while it is
     in the cache.
@@ -125,20 +125,20 @@ def add_product(a, start, q, K, w, columns, y, padded, first, last):
         n = first
         while n < last:
             if last - n >= _ROWS:
-                _add_tile(a, entries(start, n, _ROWS), q, K, w, columns, y, padded, n, f)
+                _add_tile(a, spaced(n * stride, stride, _ROWS), q, K, w, columns, y, padded, n, f)
                 n += _ROWS
             elif last - n >= 4:
-                _add_tile(a, entries(start, n, 4), q, K, w, columns, y, padded, n, f)
+                _add_tile(a, spaced(n * stride, stride, 4), q, K, w, columns, y, padded, n, f)
                 n += 4
             elif last - n >= 2:
-                _add_tile(a, entries(start, n, 2), q, K, w, columns, y, padded, n, f)
+                _add_tile(a, spaced(n * stride, stride, 2), q, K, w, columns, y, padded, n, f)
                 n += 2
             else:
-                _add_tile(a, entries(start, n, 1), q, K, w, columns, y, padded, n, f)
+                _add_tile(a, spaced(n * stride, stride, 1), q, K, w, columns, y, padded, n, f)
                 n += 1
 
 
-@compiled(parallel=False)
+@inner
 def _add_tile(a, rows, q, K, w, columns, y, padded, n, f):
     """Add one tile of `add_product`: as many rows as there are offsets, the two or the last vectors from f on."""
     V, R = width(y), len(rows)
@@ -157,21 +157,21 @@ def _add_tile(a, rows, q, K, w, columns, y, padded, n, f):
         tile_store(y, into, padded, narrow)
 
 
-@compiled(parallel=False)
+@inner
 def copy_row(source, at, target, into, count):
     """Copy ``count`` elements of one flat array to another."""
     for u in range(count):
         target[into + u] = source[at + u]
 
 
-@compiled(parallel=False)
+@inner
 def add_row(source, at, target, into, count):
     """Add ``count`` elements of one flat array to another."""
     for u in range(count):
         target[into + u] += source[at + u]
 
 
-@compiled(parallel=False)
+@inner
 def clear_row(target, into, count):
     """Set ``count`` elements of a flat array to zero."""
     for u in range(count):

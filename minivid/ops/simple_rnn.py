@@ -29,7 +29,7 @@ from numba import prange
 from minivid import simd
 from minivid.backend import Op, xp_of
 from minivid.cuda import launch
-from minivid.jit import PIECES, compiled
+from minivid.jit import PIECES, compiled, inner
 from minivid.memory import empty, zeros
 from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
 from minivid.ops.recurrent import (
@@ -288,19 +288,19 @@ def _forward_tiled(h, state, z, bias, mask, w, pieces):
         _walk_forward(h, state, z, bias, mask, w, first, last)
 
 
-@compiled(parallel=False)
+@inner
 def _walk_forward(h, state, z, bias, mask, w, first, last):
     """Walk the sequences from first to last forward in time.
 
     ``h`` holds x W at first and the hidden states at the end, ``state`` (N, U) those of the step.
     """
     (N, T), U = mask.shape, len(bias)
-    padded, rows = len(z) // N, np.arange(N) * U
+    padded = len(z) // N
     for t in range(T):
         for n in range(first, last):
             copy_row(bias, 0, z, n * padded, U)
             prefetch(h, (n * T + t) * U, U)  # while the product runs
-        add_product(state, rows, 0, U, w, U, z, padded, first, last)  # (simple_rnn.1) without x W
+        add_product(state, U, 0, U, w, U, z, padded, first, last)  # (simple_rnn.1) without x W
         for n in range(first, last):
             at = n * T + t
             if mask[n, t]:
@@ -309,7 +309,7 @@ def _walk_forward(h, state, z, bias, mask, w, first, last):
                 copy_row(state, n * U, h, at * U, U)  # (recurrent.2)
 
 
-@compiled(parallel=False)
+@inner
 def _cell(h, at, state, n, z, row, U):
     """Compute the state of one sequence at one step, a vector of units at a time."""
     V, whole = width(z), U // width(z) * width(z)
@@ -319,7 +319,7 @@ def _cell(h, at, state, n, z, row, U):
         _units(h, at * U + whole, state, n * U + whole, z, row + whole, U - whole)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _units(h, out, state, at, z, row, left):
     """Compute ``left`` units, a constant where that is a whole vector."""
     h_t = simd.tanh(load_part(h, out, left) + load_part(z, row, left))  # (simple_rnn.1), (simple_rnn.2)
@@ -352,11 +352,11 @@ def _backward_tiled(dz, dh, h, dh_next, mask, w, U, pieces):
         _walk_back(dz, dh, h, dh_next, mask, w, U, first, last)
 
 
-@compiled(parallel=False)
+@inner
 def _walk_back(dz, dh, h, dh_next, mask, w, U, first, last):
     """Walk back in time; ``dh_next`` (N, padded) ends as the gradient of h_0."""
     N, T = mask.shape
-    padded, rows = len(dh_next) // N, np.arange(N) * T * U
+    padded = len(dh_next) // N
     for t in range(T - 1, -1, -1):
         for n in range(first, last):
             at, row = n * T + t, n * padded
@@ -369,10 +369,10 @@ def _walk_back(dz, dh, h, dh_next, mask, w, U, first, last):
                 prefetch(h, (at - 1) * U, U)  # while the product runs
                 prefetch(dh, (at - 1) * U, U)
                 prefetch(dz, (at - 1) * U, U)
-        add_product(dz, rows, t * U, U, w, U, dh_next, padded, first, last)  # (simple_rnn.3)
+        add_product(dz, T * U, t * U, U, w, U, dh_next, padded, first, last)  # (simple_rnn.3)
 
 
-@compiled(parallel=False)
+@inner
 def _cell_back(dz, dh_next, row, h, at, U):
     """Compute dz of one sequence at one step, a vector of units at a time."""
     V, whole = width(dz), U // width(dz) * width(dz)
@@ -382,7 +382,7 @@ def _cell_back(dz, dh_next, row, h, at, U):
         _units_back(dz, dh_next, row + whole, h, at * U + whole, U - whole)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _units_back(dz, dh_next, row, h, at, left):
     """Compute ``left`` units, a constant where that is a whole vector."""
     h_t, dh_t = load_part(h, at, left), load_part(dh_next, row, left)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from minivid.jit import PIECES, compiled
+from minivid.jit import PIECES, compiled, inner
 from minivid.memory import empty
 from minivid.simd import (
     BYTES,
@@ -219,9 +219,14 @@ def _whole(count: int, unit: int) -> int:
     return -(-count // unit) * unit
 
 
+def is_large(y) -> bool:
+    """Whether outputs are so many that they should go to memory past the caches, and begin where a vector may."""
+    return y.nbytes > STREAMED and y.ctypes.data % BYTES == 0
+
+
 def is_streamed(y) -> bool:
-    """Whether outputs are so many that they go to memory past the caches, and whole vectors as that needs."""
-    return y.nbytes > STREAMED and y.shape[-1] * y.itemsize % BYTES == 0 and y.ctypes.data % BYTES == 0
+    """Whether outputs go to memory past the caches, vector by vector: `is_large`, and every row is whole vectors."""
+    return is_large(y) and y.shape[-1] * y.itemsize % BYTES == 0
 
 
 @compiled
@@ -252,7 +257,7 @@ def _products(x, grid, sizes, start, segment, run, weights, b, y, rows, out, scr
                 _strip_products(x, begin, start, M, segment, run, weights, b, f, out, y, rows, place, ahead)
 
 
-@compiled(parallel=False)
+@inner
 def _frame(x, grid, n, i, framed):
     """Copy the images from n on, from the first row under position row i on, with their frame of zeros."""
     FH = grid.top + grid.H + grid.bottom
@@ -277,7 +282,7 @@ def _frame(x, grid, n, i, framed):
                 into[j] = 0
 
 
-@compiled(parallel=False)
+@inner
 def _strip_products(x, first, start, M, segment, run, weights, b, f, out, y, rows, place, ahead):
     w, F, padded, few_rows, few = weights
     if f >= F - few:
@@ -295,7 +300,7 @@ def _strip_products(x, first, start, M, segment, run, weights, b, f, out, y, row
             _tile(x, offsets, first, segment, run, w, b, f, F - few, padded, out, y, into, place)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _tile(x, offsets, first, segment, run, w, b, f, F, padded, out, y, rows, place):
     """Compute as many positions as there are offsets, up to 2 vectors of columns from f on: (tile.1)."""
     V, R, packed, step = width(x), len(offsets), f * len(segment) * run, min(2 * width(x), padded - f)
@@ -307,7 +312,7 @@ def _tile(x, offsets, first, segment, run, w, b, f, F, padded, out, y, rows, pla
         _write(y, rows, place + f, tile_at_least(narrow, out[0]), F - f, out[1])
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _write(y, rows, place, sums, left, streamed):
     if streamed:
         tile_stream(y, rows, place, sums)
@@ -315,7 +320,7 @@ def _write(y, rows, place, sums, left, streamed):
         tile_scatter(y, rows, place, sums, left)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _summed(sums, x, offsets, first, segment, run, w, packed, step):
     for s in range(len(segment)):
         for q in range(first + segment[s], first + segment[s] + run):
@@ -327,7 +332,7 @@ def _summed(sums, x, offsets, first, segment, run, w, packed, step):
 # --- the same for few columns: vectors run along the taps ----------------------------------------------------------
 
 
-@compiled(parallel=False)
+@inner
 def _strip_inner_products(x, first, start, M, segment, run, w, b, f, columns, out, y, rows, place):
     step = len(segment) * -(-run // width(x)) * width(x)
     for c in range(0, columns, 3):
@@ -340,14 +345,14 @@ def _strip_inner_products(x, first, start, M, segment, run, w, b, f, columns, ou
             _inner_tile(x, offsets, first, segment, run, w, c * step, step, b, f + c, columns - c, out, y, into, place)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _inner_tile(x, offsets, first, segment, run, w, i, step, b, f, left, out, y, rows, place):
     """Compute as many positions as there are offsets, up to 3 columns from f on: (tile.1)."""
     sums = _inner(tile_full(x, len(offsets), 3, 0), x, offsets, first, segment, run, w, i, step)
     tile_scatter_totals(y, rows, place + f, sums, b, f, out[0], left)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _inner(sums, x, offsets, first, segment, run, w, i, step):
     V = width(x)
     whole = run // V * V
@@ -403,7 +408,7 @@ def _pack(w, order, transpose, blocks):
             _pack_block(w, order, transpose, work, blocks)
 
 
-@compiled(parallel=False)
+@inner
 def _pack_block(w, order, transpose, work, blocks):
     """Pack one matrix's part of one block of columns."""
     K, columns = (w.shape[2], w.shape[1]) if transpose else (w.shape[1], w.shape[2])
@@ -419,7 +424,7 @@ def _pack_block(w, order, transpose, work, blocks):
             _pack_straight(flat, matrix + j, K, columns, columns - j, blocks, into + j - f, step)
 
 
-@compiled(parallel=False)
+@inner
 def _pack_straight(w, first, K, columns, left, blocks, into, step):
     """Copy K rows of V columns, or as many as are left."""
     V = width(w)
@@ -431,7 +436,7 @@ def _pack_straight(w, first, K, columns, left, blocks, into, step):
                 blocks[into + k * step + j] = w[first + k * columns + j] if j < left else 0
 
 
-@compiled(parallel=False)
+@inner
 def _pack_transposed(w, first, K, left, blocks, into, step):
     """Copy V columns, or as many as are left, of a matrix that lies in memory column by column."""
     V = width(w)
@@ -518,7 +523,7 @@ def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, p
                     _strip_transposed(x, first, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
 
 
-@compiled(parallel=False)
+@inner
 def _copy_block(dy, F, first, M, f, step, block):
     """Copy M rows from the first on, columns f..f + step, next to each other; columns beyond the last are zeros."""
     V = width(dy)
@@ -533,7 +538,7 @@ def _copy_block(dy, F, first, M, f, step, block):
                 block[into + j] = dy[begin + j] if f + j < F else 0
 
 
-@compiled(parallel=False)
+@inner
 def _copy_panels(x, first, start, M, tap, k0, k1, panels):
     """Copy the inputs at the taps k0..k1, of each position of a strip: a panel (positions, ROWS) for each tile."""
     V = width(x)
@@ -551,13 +556,13 @@ def _copy_panels(x, first, start, M, tap, k0, k1, panels):
             into += ROWS
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _are_neighbours(taps):
     """Whether taps follow one another. They grow, but for the last, which may be repeated."""
     return taps[ROWS - 1] == taps[0] + ROWS - 1 and taps[ROWS - 1] != taps[ROWS - 2]
 
 
-@compiled(parallel=False)
+@inner
 def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into, anew):
     """Add the positions of a strip to the taps k0..k1, up to 2 vectors of columns: (tile.2)."""
     V, left, row_starts = width(x), F - f, entries(steps, 0, ROWS)
@@ -579,7 +584,7 @@ def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into,
             tile_scatter(z, row_starts, at, narrow, left)
 
 
-@compiled(parallel=False, forceinline=True)
+@inner(forceinline=True)
 def _summed_transposed(sums, x, first, start, M, taps, dy, step):
     if _are_neighbours(taps):  # constants in place of the taps leave more registers
         for m in range(M):
@@ -600,7 +605,7 @@ def _add_partial(partial, z):
             _add_row(partial, k, z[k])
 
 
-@compiled(parallel=False)
+@inner
 def _add_row(partial, k, z):
     """Add the pieces of (tile.2) in order, leaving out the rows and columns that fill tiles up."""
     for f in range(len(z)):
@@ -628,7 +633,7 @@ def _column_sums(dy, sums):
             _add_rows(dy, piece, sums[piece])
 
 
-@compiled(parallel=False)
+@inner
 def _add_rows(dy, piece, total):
     M = len(dy)
     for m in range(piece * M // PIECES, (piece + 1) * M // PIECES):

@@ -22,7 +22,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from minivid.jit import PIECES, compiled
+from minivid.jit import PIECES, compiled, inner
 from minivid.memory import empty
 from minivid.ops import tile
 from minivid.ops.window import Window
@@ -34,10 +34,12 @@ from minivid.simd import (
     load,
     load_part,
     prefetch,
+    spaced,
     splat,
     store,
     store_part,
     stream,
+    stream_copy,
     tile_full,
     tile_load,
     tile_store,
@@ -56,7 +58,7 @@ PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 6_000_000  # multiplications that ta
 MARGIN = 1.1  # how many fewer there must be
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
 GROUP = 8  # tiles that a thread transforms at a time
-ROWS = 8 if REGISTERS == 32 else 6  # tiles per step of the products in (winograd.3)
+ROWS = 8 if REGISTERS == 32 else 6  # tiles per step of the products in (winograd.3); of one vector, twice as many
 CHANNELS = 8 if REGISTERS == 32 else 4  # channels per step of the products in (winograd.4)
 
 # The numbers in the transforms: the positive points, their squares, and what follows from them.
@@ -140,17 +142,22 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
     tiles = _tiles(len(x), win)
     threads = numba.get_num_threads()
     share = -(-tiles // threads)
-    block = WORKSPACE // (SQUARE * dtype.itemsize * (lanes_C + 2 * vector)) // ROWS * ROWS
-    block = min(max(block, 2 * ROWS), _whole(max(share, 1), ROWS))
+    block = WORKSPACE // (SQUARE * dtype.itemsize * (lanes_C + 2 * vector)) // (2 * ROWS) * 2 * ROWS
+    block = min(max(block, 2 * ROWS), _whole(max(share, 1), 2 * ROWS))
     v_step = lanes_C * block + vector  # one vector more, lest the 36 stores of a tile meet in one place of the cache
     m_step = 2 * vector * block + vector
     v = empty((threads, SQUARE * v_step), dtype)
     m = empty((threads, SQUARE * m_step), dtype)
     u = _transformed_weights(w, dtype)
     streamed = tile.is_streamed(y)
+    # Pixels that are no whole vectors are collected in rows, of which only the ends are no whole lines of the cache.
+    MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
+    rows_of_tiles = (block - 2) // -(-win.OW // MW) + 2 if tile.is_large(y) and not streamed else 0
+    rows = empty((threads, rows_of_tiles * MH * win.OW * F), dtype)
     patch = empty((threads, SIZE, SIZE, lanes_C), dtype)
     half = empty((threads, 2, SQUARE * vector), dtype)
-    _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, streamed, dtype.type(low), y)
+    out = streamed, rows, dtype.type(low), y.reshape(-1)
+    _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, *out)
     return y
 
 
@@ -230,42 +237,63 @@ def _transform_weights(w, GH, GW, halves, u):
 
 
 @compiled
-def _correlate(x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches, halves, streamed, low, y):
-    C = x.shape[3]
+def _correlate(
+    x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches, halves, streamed, collected_rows, low, y
+):
+    C, F = x.shape[3], y.size // (len(x) * win.OH * win.OW)
     V, lanes = width(x), len(b)
     MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
     for thread in prange(len(v)):
-        v_own, m_own = v[thread], m[thread]
+        v_own, m_own, rows = v[thread], m[thread], collected_rows[thread]
+        collected = len(rows) > 0
+        target = rows if collected else y
         patch, half, outputs = patches[thread], halves[thread, 0], halves[thread, 1]
         end = min((thread + 1) * share, tiles)
         for first in range(thread * share, end, block):
             count = min(block, end - first)
+            n, i, j = _position(first, win, MH, MW)
             for t in range(count):
-                n, i, j = _position(first + t, win, MH, MW)
                 r, s = i - win.top, j - win.left
                 _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
                 _input_tile(x, n, r, s, patch, half, v_own, t * V, block * V, v_step)  # Bᵀ x B of (winograd.3)
+                n, i, j = _next(n, i, j, win, MH, MW)
             for f in range(0, lanes, 2 * V):
                 columns = min(2, (lanes - f) // V)
                 _products(
                     v_own, v_step, u, f // (2 * V) * SQUARE * (C * 2 * V + V), C, block, count, columns, m_own, m_step
                 )  # Σ over c of (winograd.3)
+                n, i, j = _position(first, win, MH, MW)
                 for t in range(count):
-                    n, i, j = _position(first + t, win, MH, MW)
+                    height, breadth = min(MH, win.OH - i), min(MW, win.OW - j)
+                    at = (_row_of(first, t, win, MW) * MH if collected else n * win.OH + i) * win.OW * F + j * F
                     for column in range(columns):
                         g = f + column * V
                         _output_tile(m_own, (t * columns + column) * V, m_step, half, outputs, MH, MW)  # (winograd.3)
-                        _put(outputs, b, n, i, j, MH, MW, g, streamed, low, y)
+                        _put(outputs, b, height, breadth, g, F - g, streamed, low, target, at + g, win.OW * F, F)
+                    n, i, j = _next(n, i, j, win, MH, MW)
+            if collected:
+                _write_rows(rows, first, count, win, MH, MW, F, y)
 
 
-@compiled(parallel=False)
+@inner
 def _position(tile, win, MH, MW):
     """Return the image of a tile, and the row and column of its first output."""
     TH, TW = -(-win.OH // MH), -(-win.OW // MW)
     return tile // (TH * TW), tile // TW % TH * MH, tile % TW * MW
 
 
-@compiled(parallel=False)
+@inner
+def _next(n, i, j, win, MH, MW):
+    """Return the same of the tile after that at (n, i, j), without dividing."""
+    j += MW
+    if j >= win.OW:
+        i, j = i + MH, 0
+    if i >= win.OH:
+        n, i = n + 1, 0
+    return n, i, j
+
+
+@inner
 def _input_tile(x, n, r, s, patch, half, v, into, block_step, point_step):
     """Write Bᵀ d B of the 6 x 6 pixels of image n from (r, s) on, zeros outside the image."""
     _, H, W, C = x.shape
@@ -279,20 +307,30 @@ def _input_tile(x, n, r, s, patch, half, v, into, block_step, point_step):
         _transform(patch, 0, SIZE * lanes, lanes, C, half, v, into, block_step, point_step)
 
 
-@compiled(parallel=False)
+@inner
 def _cut(x, n, r, s, height, breadth, patch):
     """Copy a rectangle of image n from (r, s) on, zeros outside the image."""
     _, H, W, C = x.shape
     V, lanes = width(x), patch.shape[2]
     for k in range(height):
-        for l in range(breadth):
-            inside = r + k >= 0 and r + k < H and s + l >= 0 and s + l < W
-            begin, into = ((n * H + r + k) * W + s + l) * C, (k * SIZE + l) * lanes
+        inside = r + k >= 0 and r + k < H
+        start, stop = min(max(0, -s), breadth) if inside else breadth, min(breadth, W - s)
+        begin, into = ((n * H + r + k) * W + s) * C, k * SIZE * lanes
+        _clear(patch, into, into + start * lanes)
+        for l in range(start, stop):
             for c in range(0, lanes, V):
-                store(patch, into + c, load_part(x, begin + c, C - c) if inside else full(x, 0.0))
+                store(patch, into + l * lanes + c, load_part(x, begin + l * C + c, C - c))
+        _clear(patch, into + max(start, stop) * lanes, into + breadth * lanes)
 
 
-@compiled(parallel=False)
+@inner
+def _clear(patch, start, stop):
+    """Write zeros, whole vectors of them."""
+    for at in range(start, stop, width(patch)):
+        store(patch, at, full(patch, 0.0))
+
+
+@inner
 def _prefetch_tile(x, n, r, s, height, breadth):
     """Ask for a rectangle of image n from (r, s) on: rows far apart, which a core does not guess."""
     _, H, W, C = x.shape
@@ -301,7 +339,7 @@ def _prefetch_tile(x, n, r, s, height, breadth):
         prefetch(x, ((n * H + k) * W + s) * C, count)
 
 
-@compiled(parallel=False)
+@inner
 def _transform(x, begin, row, pixel, C, half, v, into, block_step, point_step):
     """Write Bᵀ d B for C channels, one vector of them after the other."""
     V = width(x)
@@ -331,7 +369,7 @@ def _transform(x, begin, row, pixel, C, half, v, into, block_step, point_step):
         into += block_step
 
 
-@compiled(parallel=False)
+@inner
 def _analysed(d0, d1, d2, d3, d4, d5):
     """Return Bᵀ d: the rows of ±a and ±b share their even and their odd part."""
     even_a, odd_a = d4 - BB * d2, d3 - BB * d1
@@ -341,7 +379,7 @@ def _analysed(d0, d1, d2, d3, d4, d5):
     return zero, even_a + A * odd_a, even_a - A * odd_a, even_b + B * odd_b, even_b - B * odd_b, infinity
 
 
-@compiled(parallel=False)
+@inner
 def _store_six(array, at, step, q0, q1, q2, q3, q4, q5):
     store(array, at, q0)
     store(array, at + step, q1)
@@ -351,13 +389,13 @@ def _store_six(array, at, step, q0, q1, q2, q3, q4, q5):
     store(array, at + 5 * step, q5)
 
 
-@compiled(parallel=False)
+@inner
 def _products(v, v_step, u, u_at, C, block, count, columns, m, m_step):
     """Multiply the transformed tiles (count, C) by the transformed weights (C, columns), for each of 36 points."""
     V = width(v)
     for point in range(SQUARE):
         panel = u_at + point * (C * columns * V + V)
-        for t in range(0, count, ROWS):
+        for t in range(0, count, ROWS * 2 // columns):
             at, into = point * v_step + t * V, point * m_step + t * columns * V
             if columns == 2:
                 _wide_product(v, at, block * V, C, u, panel, m, into)
@@ -365,21 +403,16 @@ def _products(v, v_step, u, u_at, C, block, count, columns, m, m_step):
                 _narrow_product(v, at, block * V, C, u, panel, m, into)
 
 
-@compiled(parallel=False)
-def _eight(V):
-    return 0, V, 2 * V, 3 * V, 4 * V, 5 * V, 6 * V, 7 * V
-
-
-def _product(columns):
-    @compiled(parallel=False)
+def _product(rows, columns):
+    @inner
     def product(v, at, block_step, C, u, u_at, m, into):
-        """Write the sums over c of v[t,c] · u[c,f], for ROWS tiles t."""
+        """Write the sums over c of v[t,c] · u[c,f], for as many tiles t as there are rows."""
         V = width(v)
-        rows = _eight(V)[:ROWS]
-        sums = tile_full(v, ROWS, columns, 0.0)
+        tiles = spaced(0, V, rows)
+        sums = tile_full(v, rows, columns, 0.0)
         for c in range(0, C, V):
             for lane in range(min(V, C - c)):
-                sums = add_outer(sums, v, rows, at + lane, u, u_at)
+                sums = add_outer(sums, v, tiles, at + lane, u, u_at)
                 u_at += columns * V
             at += block_step
         tile_store(m, into, columns * V, sums)
@@ -387,10 +420,10 @@ def _product(columns):
     return product
 
 
-_wide_product, _narrow_product = _product(2), _product(1)
+_wide_product, _narrow_product = _product(ROWS, 2), _product(2 * ROWS, 1)
 
 
-@compiled(parallel=False)
+@inner
 def _output_tile(m, at, point_step, half, outputs, MH, MW):
     """Write Aᵀ q A of 36 products q, a vector of filters each, to outputs (6, 6)."""
     V = width(m)
@@ -402,7 +435,7 @@ def _output_tile(m, at, point_step, half, outputs, MH, MW):
         _synthesise(half, i * SIZE * V, V, MW, outputs, i * SIZE * V, V)
 
 
-@compiled(parallel=False)
+@inner
 def _synthesise(q, at, step, M, y, into, y_step):
     """Write Aᵀ q for up to 5 outputs; the last of the M has the product of infinity too."""
     q1, q2, q3, q4 = load(q, at + step), load(q, at + 2 * step), load(q, at + 3 * step), load(q, at + 4 * step)
@@ -416,21 +449,41 @@ def _synthesise(q, at, step, M, y, into, y_step):
     store(y, last, load(y, last) + load(q, at + 5 * step))
 
 
-@compiled(parallel=False)
-def _put(outputs, b, n, r, s, MH, MW, f, streamed, low, y):
-    """Write the outputs that lie inside the image, plus bias, and at least ``low``."""
-    _, OH, OW, F = y.shape
+@inner
+def _put(outputs, b, height, breadth, f, left, streamed, low, y, at, row, pixel):
+    """Write a rectangle of outputs, plus bias, and at least ``low``."""
     V = width(y)
     bias, floor = load(b, f), full(y, low)
-    for k in range(min(MH, OH - r)):
-        for l in range(min(MW, OW - s)):
-            at, into = (k * SIZE + l) * V, ((n * OH + r + k) * OW + s + l) * F + f
-            value = load(outputs, at) + bias
+    for k in range(height):
+        for l in range(breadth):
+            into = at + k * row + l * pixel
+            value = load(outputs, (k * SIZE + l) * V) + bias
             value = where(value < floor, floor, value)
             if streamed:
                 stream(y, into, value)
             else:
-                store_part(y, into, value, F - f)
+                store_part(y, into, value, left)
+
+
+@inner
+def _row_of(first, t, win, MW):
+    """Return in which of the rows of tiles, from that of the first on, tile first + t is."""
+    TW = -(-win.OW // MW)
+    return (first + t) // TW - first // TW
+
+
+@inner
+def _write_rows(rows, first, count, win, MH, MW, F, y):
+    """Write the collected outputs of tiles past the caches, a row of pixels after the other."""
+    TW, t = -(-win.OW // MW), 0
+    while t < count:
+        n, i, j = _position(first + t, win, MH, MW)
+        neighbours = min(TW - (first + t) % TW, count - t)
+        pixels = min(neighbours * MW, win.OW - j)
+        for k in range(min(MH, win.OH - i)):
+            at = (_row_of(first, t, win, MW) * MH + k) * win.OW + j
+            stream_copy(rows, at * F, y, ((n * win.OH + i + k) * win.OW + j) * F, pixels * F)
+        t += neighbours
 
 
 # --- the gradient with respect to the weights ------------------------------------------------------------------------
@@ -470,13 +523,14 @@ def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outpu
         count = min(chunk, tiles - first)
         for group in prange(-(-count // GROUP)):
             patch, outputs, half = patches[group], outputses[group], halves[group]
+            n, i, j = _position(first + group * GROUP, win, MH, MW)
             for t in range(group * GROUP, min((group + 1) * GROUP, count)):
-                n, i, j = _position(first + t, win, MH, MW)
                 r, s = i - win.top, j - win.left
                 _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
                 _prefetch_tile(dy, n, i, j + MW, MH, MW)
                 _input_tile(x, n, r, s, patch, half, v, t * V, chunk * V, v_step)
                 _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)  # (winograd.4)
+                n, i, j = _next(n, i, j, win, MH, MW)
         for work in prange(SQUARE * (C // V)):
             point, block = work // (C // V), work % (C // V)
             for f in range(0, lanes, 2 * V):
@@ -490,7 +544,7 @@ def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outpu
                         _add_single(v, v_at, q, q_at, count, z, into, lanes, first == 0)
 
 
-@compiled(parallel=False)
+@inner
 def _gradient_tile(dy, n, i, j, MH, MW, patch, half, q, into, block_step, point_step):
     """Write A dy Aᵀ of the MH x MW outputs of image n from (i, j) on, zeros outside the image."""
     _, OH, OW, F = dy.shape
@@ -504,7 +558,7 @@ def _gradient_tile(dy, n, i, j, MH, MW, patch, half, q, into, block_step, point_
         _transform_outputs(patch, 0, SIZE * lanes, lanes, F, MH, MW, half, q, into, block_step, point_step)
 
 
-@compiled(parallel=False)
+@inner
 def _transform_outputs(dy, begin, row, pixel, F, MH, MW, half, q, into, block_step, point_step):
     """Write A dy Aᵀ for F filters, one vector of them after the other."""
     V = width(dy)
@@ -516,7 +570,7 @@ def _transform_outputs(dy, begin, row, pixel, F, MH, MW, half, q, into, block_st
         into += block_step
 
 
-@compiled(parallel=False)
+@inner
 def _spread(y, at, step, M, q, into, q_step):
     """Write A y of M numbers y."""
     zero = full(y, 0.0)
@@ -530,7 +584,7 @@ def _spread(y, at, step, M, q, into, q_step):
     _store_six(q, into, q_step, y0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, infinity)
 
 
-@compiled(parallel=False)
+@inner
 def _add_pair(v, v_at, q, q_at, q_block, count, z, into, lanes, fresh):
     """Add the products of ``count`` tiles, for CHANNELS channels and two vectors of filters, to z."""
     V = width(v)
@@ -546,7 +600,7 @@ def _add_pair(v, v_at, q, q_at, q_block, count, z, into, lanes, fresh):
     tile_store(z, into + V, lanes, second)
 
 
-@compiled(parallel=False)
+@inner
 def _add_single(v, v_at, q, q_at, count, z, into, lanes, fresh):
     """Add the products of ``count`` tiles, for CHANNELS channels and one vector of filters, to z."""
     V = width(v)

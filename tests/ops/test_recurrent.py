@@ -94,8 +94,7 @@ def test_add_product_adds_to_its_own_rows_only(dtype, rows):
     a, w = rng.integers(-9, 10, (rows + 2, K + q)).astype(dtype), rng.integers(-9, 10, (K, columns)).astype(dtype)
     weights = packed(w[None], np.dtype(dtype))
     y = np.ones((rows + 2, weights.padded), dtype)
-    start = np.arange(rows + 2) * (K + q)
-    add_product(a.ravel(), start, q, K, weights.blocks, columns, y.reshape(-1), weights.padded, 1, rows + 1)
+    add_product(a.ravel(), K + q, q, K, weights.blocks, columns, y.reshape(-1), weights.padded, 1, rows + 1)
     np.testing.assert_array_equal(y[1:-1, :columns], 1 + a[1:-1, q:] @ w)  # whole numbers: exact
     np.testing.assert_array_equal(y[[0, -1]], 1)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minivid
-from minivid.ops import winograd
+from minivid.ops import tile, winograd
 from minivid.ops.conv2d import conv2d_backward, conv2d_forward
 from minivid.ops.window import window_of
 from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal
@@ -113,6 +113,17 @@ def test_many_tiles_and_channels(dtype):
     expected = compute("loops", *(a.astype(np.float64) for a in (x, w, b, dy)), "same")
     for actual, wanted, terms in zip((y, dx, dw, db), expected, (631, 450, dy.size, dy.size), strict=True):
         assert_close(actual, wanted, terms=terms, dtype=dtype)
+
+
+@pytest.mark.parametrize("F", [1, 16, 24, 33])
+@pytest.mark.parametrize(("image", "kernel"), [((33, 30), 3), ((9, 150), 5), ((70, 3), 2)])
+def test_outputs_past_the_caches_are_the_same(image, kernel, F, monkeypatch):
+    """Written vector by vector or, where filters fill no whole vectors, collected in rows."""
+    x, w, b, _ = draw_arrays((3, *image, 4), (kernel, kernel, 4, F), "same", 0, np.float32)
+    with minivid.use("winograd"):
+        expected = conv2d_forward(x, w, b, padding="same")
+        monkeypatch.setattr(tile, "STREAMED", 0)
+        np.testing.assert_array_equal(conv2d_forward(x, w, b, padding="same"), expected)
 
 
 @given(convolutions(), seeds)
