@@ -125,7 +125,7 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> np.nda
     if nbytes < _SMALL:
         memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
         first = -memory.__array_interface__["data"][0] % _ALIGNMENT
-        return memory[first : first + nbytes].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, memory, first)
     return _POOL.array(shape, dtype, nbytes)
 
 

@@ -18,7 +18,6 @@ from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
 from minivid.memory import empty
 from minivid.ops.tile import gather_product, gather_product_transposed, packed, rows_of
-from minivid.simd import BYTES
 
 __all__ = ["matmul"]
 
@@ -121,7 +120,7 @@ def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
         return _by_loops(a, b)
     dtype = np.result_type(a, b)
     if transpose_a and not transpose_b:  # (matmul.3): the rows of what lies in memory are positions, its columns taps
-        rows = _spaced(given_a, dtype)
+        rows = np.ascontiguousarray(given_a, dtype=dtype)
         b = np.ascontiguousarray(b, dtype=dtype)
         return gather_product_transposed(rows, rows_of(*rows.shape), np.arange(M), 1, b)
     a = np.ascontiguousarray(a, dtype=dtype)
@@ -131,16 +130,6 @@ def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
     weights = packed(given_b[None], dtype, transpose=transpose_b)
     gather_product(a, rows_of(M, K), np.arange(K), 1, weights, None, y)  # (matmul.1)
     return y
-
-
-def _spaced(a, dtype) -> np.ndarray:
-    """Return a matrix with a few columns more where its rows, a power of two apart, would share places of the cache."""
-    rows, columns = a.shape
-    if columns * dtype.itemsize % 1024 or columns == 0:
-        return np.ascontiguousarray(a, dtype=dtype)
-    spaced = empty((rows, columns + BYTES // dtype.itemsize), dtype)
-    spaced[:, :columns] = a
-    return spaced
 
 
 # --- GPU: kernels/matmul.cu --------------------------------------------------------------------------------------
