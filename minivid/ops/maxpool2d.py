@@ -348,10 +348,12 @@ def maxpool2d_backward_simd(dy, offset, x_shape, pool_size=2, strides=None, padd
     arrays = np.ascontiguousarray(dy), np.ascontiguousarray(offset, dtype=_offset_dtype(win)), win, dx
     streamed = dx.nbytes > _STREAMED and dx.ctypes.data % simd.BYTES == 0
     direct = streamed and x_shape[3] * dx.itemsize % simd.BYTES == 0  # whole vectors, each of which can go by itself
-    size = _segment(x_shape[3]) * x_shape[3] * (win.KH * win.KW if _side_by_side(win) else 1)
-    scratch = memory.empty((get_num_threads() if streamed and not direct else 0, size), dx.dtype)
-    run = _backward_side_by_side if _side_by_side(win) else _backward_simd
-    run(*arrays, dx.reshape(-1), scratch, direct)
+    side_by_side = _side_by_side(win)
+    shape = (0, 0)
+    if streamed and not direct:
+        shape = get_num_threads(), _segment(x_shape[3]) * x_shape[3] * (win.KH * win.KW if side_by_side else 1)
+    run = _backward_side_by_side if side_by_side else _backward_simd
+    run(*arrays, dx.reshape(-1), np.empty(shape, dx.dtype), direct)
     return dx
 
 

@@ -54,7 +54,7 @@ SQUARE = SIZE * SIZE
 
 WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of a core
 SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
-PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 6_000_000  # multiplications that take as long, see `saves`
+PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 1_000_000  # multiplications that take as long, see `saves`
 MARGIN = 1.1  # how many fewer there must be
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
 GROUP = 8  # tiles that a thread transforms at a time
