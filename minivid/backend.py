@@ -25,7 +25,7 @@ _known_names = {"reference", "loops", "cpu", "gpu", "emulator"}
 
 
 def _is_cupy(array: object) -> bool:
-    return type(array).__module__.partition(".")[0] == "cupy"
+    return type(array) is not np.ndarray and type(array).__module__.partition(".")[0] == "cupy"
 
 
 def xp_of(*arrays: object) -> ModuleType:

@@ -73,6 +73,8 @@ def contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
 
 def contiguous_as(array: np.ndarray, dtype) -> np.ndarray:
     """Bring an array into C order; NumPy's also writeable, as Numba would compile anew for each other layout."""
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array  # the usual case: a call that passes ten arrays is not to spend its time here
     array = xp_of(array).ascontiguousarray(array, dtype)
     return array if getattr(array.flags, "writeable", True) else array.copy()  # all of CuPy's are
 

@@ -135,7 +135,7 @@ def _evenly(count: int, most: int) -> int:
 def _segments(tap: np.ndarray) -> tuple[np.ndarray, int]:
     """Cut the taps into runs of neighbours, all of one length; return where they begin, and that length."""
     breaks = np.flatnonzero(np.diff(tap) != 1) + 1
-    run = int(np.gcd.reduce(np.append(breaks, len(tap))))
+    run = int(np.gcd.reduce(breaks, initial=len(tap)))
     return np.ascontiguousarray(tap[:: run or 1]), run
 
 
