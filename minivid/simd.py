@@ -254,10 +254,9 @@ def prefetch(typing_context, array, offset, count):
 
     def generate(context, builder, signature, arguments):
         array_value, offset_value, count_value = arguments
-        step = context.get_constant(types.intp, CACHE_LINE * 8 // array.dtype.bitwidth)
-        stop = builder.add(offset_value, count_value)
-        with cgutils.for_range_slice(builder, offset_value, stop, step, inc=True) as (at, _):
-            address = _address(context, builder, array, array_value, at, ir.IntType(8))
+        zero, step = (context.get_constant(types.intp, n) for n in (0, CACHE_LINE * 8 // array.dtype.bitwidth))
+        with cgutils.for_range_slice(builder, zero, count_value, step, inc=True) as (i, _):  # from 0: LLVM unrolls it
+            address = _address(context, builder, array, array_value, builder.add(offset_value, i), ir.IntType(8))
             kind = ir.FunctionType(ir.VoidType(), [address.type, *[ir.IntType(32)] * 3])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
             builder.call(function, [address, _index(0), _index(3), _index(1)])  # to read, keep it near, data
