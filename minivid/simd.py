@@ -75,6 +75,7 @@ __all__ = [
     "tile_scatter",
     "tile_scatter_totals",
     "tile_store",
+    "tile_store_totals",
     "tile_stream",
     "where",
     "width",
@@ -873,7 +874,8 @@ def tile_scatter_totals(typing_context, array, offsets, q, tile, b, f, low, coun
                 bias_c = builder.load(builder.gep(bias, [_index(c)]))
                 for r in range(tile.rows):
                     vector = builder.extract_value(tile_value, r * tile.columns + c)
-                    total = builder.fadd(bias_c, _total(builder, vector))
+                    total = builder.extract_element(_totals(builder, [vector])[0], _index(0))
+                    total = builder.fadd(bias_c, total)
                     total = builder.select(builder.fcmp_ordered("<", total, low_value), low_value, total)
                     start = builder.add(builder.extract_value(offset_tuple, r), q_value)
                     row = _address(context, builder, array, array_value, start, element)
@@ -881,6 +883,22 @@ def tile_scatter_totals(typing_context, array, offsets, q, tile, b, f, low, coun
         return context.get_dummy_value()
 
     return types.void(array, offsets, types.intp, tile, b, types.intp, tile.vector.element, types.intp), generate
+
+
+@intrinsic
+def tile_store_totals(typing_context, array, offset, tile):
+    """Write the sums of the elements of each vector of a tile, whose columns and rows are powers of 2, one by one."""
+
+    def generate(context, builder, signature, arguments):
+        vectors = [builder.extract_value(arguments[2], at) for at in range(tile.rows * tile.columns)]
+        totals = _totals(builder, vectors)
+        for at, vector in enumerate(totals):
+            start = builder.add(arguments[1], ir.Constant(arguments[1].type, at * vector.type.count))
+            address = _address(context, builder, array, arguments[0], start, vector.type)
+            builder.store(vector, address).align = tile.vector.element.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, tile), generate
 
 
 # --- the LLVM underneath -------------------------------------------------------------------------------------------
@@ -962,16 +980,21 @@ def _add_outer(context, builder, tile: Tile, sums, x, x_array, offsets, q, w_row
     return sums
 
 
-def _total(builder, vector):
-    """Add the upper half of a vector to its lower half until one element is left."""
-    while vector.type.count > 1:
-        half = vector.type.count // 2
-        lower, upper = (
-            _picked(builder, vector, vector, range(half)),
-            _picked(builder, vector, vector, range(half, 2 * half)),
-        )
-        vector = builder.fadd(lower, upper)
-    return builder.extract_element(vector, _index(0))
+def _totals(builder, vectors: list) -> list:
+    """Return the sums of the elements of each of so many vectors, a power of 2, as elements of vectors.
+
+    The halves of two vectors are added side by side, then the halves of the halves, until groups are of one element.
+    """
+    size = vectors[0].type.count
+    while size > 1:
+        added = []
+        for a, b in zip(vectors[::2], vectors[1::2] or vectors, strict=True):
+            elements = range(a.type.count * min(2, len(vectors)))
+            lower = _picked(builder, a, b, [i for i in elements if i % size < size // 2])
+            upper = _picked(builder, a, b, [i for i in elements if i % size >= size // 2])
+            added.append(builder.fadd(lower, upper))
+        vectors, size = added, size // 2
+    return vectors
 
 
 def _add_inner(context, builder, signature, arguments, load_x):

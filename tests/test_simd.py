@@ -31,6 +31,7 @@ from minivid.simd import (
     tile_repeat,
     tile_scatter_totals,
     tile_store,
+    tile_store_totals,
     where,
     width,
 )
@@ -206,6 +207,23 @@ def test_tile_sums_inner_products_and_writes_their_totals(dtype, count):
         row = x[begin + 1 : begin + 1 + K]
         expected[place + 1 : place + 1 + count] = np.maximum(w[:count, :K] @ row + bias[2 : 2 + count], low)
     np.testing.assert_array_equal(y, expected)
+
+
+@compiled(parallel=False)
+def totals(x, y):
+    """Of one, two and eight vectors."""
+    V = width(x)
+    tile_store_totals(y, 1, tile_load(x, 0, V, 1, 1))
+    tile_store_totals(y, 2, tile_load(x, V, 2 * V, 1, 2))
+    tile_store_totals(y, 4, tile_load(x, 3 * V, 2 * V, 4, 2))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_totals_of_a_tile_are_stored_one_after_the_other(dtype):
+    V = vector_of(dtype)
+    x, y = whole_numbers(0, (11, V), dtype), np.full(13, 999, dtype)
+    totals(x, y)
+    np.testing.assert_array_equal(y, [999, *x.sum(axis=1), 999])
 
 
 @compiled(parallel=False)

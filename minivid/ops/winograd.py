@@ -29,7 +29,10 @@ from minivid.ops.window import Window
 from minivid.simd import (
     BYTES,
     REGISTERS,
+    add_inner,
+    add_inner_part,
     add_outer,
+    fma,
     full,
     load,
     load_part,
@@ -43,6 +46,7 @@ from minivid.simd import (
     tile_full,
     tile_load,
     tile_store,
+    tile_store_totals,
     where,
     width,
 )
@@ -55,11 +59,13 @@ SQUARE = SIZE * SIZE
 WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of a core
 SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
 PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 1_000_000  # multiplications that take as long, see `saves`
+TOTAL, PER_FEW = 7, 4800  # the same for filters that fill no vector: vectors for a total; for each tile
 MARGIN = 1.1  # how many fewer there must be
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
 GROUP = 8  # tiles that a thread transforms at a time
 ROWS = 8 if REGISTERS == 32 else 6  # tiles per step of the products in (winograd.3); of one vector, twice as many
 CHANNELS = 8 if REGISTERS == 32 else 4  # channels per step of the products in (winograd.4)
+TOTALS = 8 if REGISTERS == 32 else 4  # tiles per step of the products in (winograd.3) with few filters
 
 # The numbers in the transforms: the positive points, their squares, and what follows from them.
 A, B = float(POINTS[1]), float(POINTS[3])
@@ -109,7 +115,7 @@ def saves(N: int, win: Window, C: int, F: int, dtype) -> bool:
     """
     vector = BYTES // np.dtype(dtype).itemsize
     direct = N * win.OH * win.OW * tile.products(F, win.KH, win.KW * C, vector)
-    return applies(win) and MARGIN * _cost(N, win, C, F, vector) < direct
+    return applies(win) and MARGIN * _cost(N, win, C, F, vector, _few(C, F, vector)) < direct
 
 
 @functools.lru_cache(maxsize=256)
@@ -120,10 +126,22 @@ def saves_weights(N: int, win: Window, C: int, F: int, dtype) -> bool:
     return applies(win) and MARGIN * _cost(N, win, C, F, vector) < direct
 
 
-def _cost(N: int, win: Window, C: int, F: int, vector: int) -> int:
-    products = C * _whole(F, vector)
-    per_tile = SQUARE * products + PER_CHANNEL * (_whole(C, vector) + _whole(F, vector))
-    return _tiles(N, win) * per_tile + PER_WEIGHT * products + START
+def _cost(N: int, win: Window, C: int, F: int, vector: int, few: int = 0) -> int:
+    products = C * _whole(F - few, vector)
+    per_tile = SQUARE * products + PER_CHANNEL * (_whole(C, vector) + _whole(F - few, vector))
+    per_tile += few * _cost_of_few(C, vector)
+    return _tiles(N, win) * per_tile + PER_WEIGHT * C * (_whole(F - few, vector) + few) + START
+
+
+def _cost_of_few(C: int, vector: int) -> int:
+    """Return what one filter costs, for each tile, if the vectors of its products run along the channels."""
+    return SQUARE * (_whole(C, vector) + TOTAL * vector) + PER_FEW
+
+
+def _few(C: int, F: int, vector: int) -> int:
+    """Return how many filters at the end, less than a vector, cost less that way."""
+    few = F % vector
+    return few if few * _cost_of_few(C, vector) < (SQUARE * C + PER_CHANNEL) * vector else 0
 
 
 # --- forward, and the gradient with respect to the input -------------------------------------------------------------
@@ -134,8 +152,8 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
     F, C = w.shape[3], w.shape[2]
     dtype = x.dtype
     vector = BYTES // dtype.itemsize
-    lanes_C, lanes_F = _whole(C, vector), _whole(F, vector)
-    bias = np.zeros(lanes_F, dtype)
+    lanes_C, few = _whole(C, vector), _few(C, F, vector)
+    bias = np.zeros(_whole(F, vector), dtype)
     if b is not None:
         bias[:F] = b
     y = empty((x.shape[0], win.OH, win.OW, F), dtype)
@@ -148,7 +166,8 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
     m_step = 2 * vector * block + vector
     v = empty((threads, SQUARE * v_step), dtype)
     m = empty((threads, SQUARE * m_step), dtype)
-    u = _transformed_weights(w, dtype)
+    u = _transformed_weights(w[..., : F - few], dtype)
+    u_few = _transformed_weights(w[..., F - few :].transpose(0, 1, 3, 2), dtype)  # channels in place of filters
     streamed = tile.is_streamed(y)
     # Pixels that are no whole vectors are collected in rows, of which only the ends are no whole lines of the cache.
     MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
@@ -157,7 +176,7 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
     patch = empty((threads, SIZE, SIZE, lanes_C), dtype)
     half = empty((threads, 2, SQUARE * vector), dtype)
     out = streamed, rows, dtype.type(low), y.reshape(-1)
-    _correlate(x, u, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, *out)
+    _correlate(x, u, u_few, few, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, *out)
     return y
 
 
@@ -171,6 +190,8 @@ def _transformed_weights(w: np.ndarray, dtype) -> np.ndarray:
     KH, KW, C, F = w.shape
     vector = BYTES // dtype.itemsize
     lanes = _whole(F, vector)
+    if w.size == 0:
+        return empty((0,), dtype)
     if lanes == F:
         wide = np.ascontiguousarray(w, dtype)
     else:
@@ -218,10 +239,7 @@ def _transform_weights(w, GH, GW, halves, u):
         half = halves[piece]
         for item in range(piece * vectors * C // PIECES, (piece + 1) * vectors * C // PIECES):
             f, c = item // C * V, item % C
-            block = f // (2 * V) * 2 * V
-            step = min(2 * V, F - block)
-            panel = C * step + V
-            into = block // (2 * V) * SQUARE * (C * 2 * V + V) + c * step + f - block
+            into, panel = _place(c, f, C, F, V)
             for i in range(SIZE):
                 for l in range(KW):
                     total = splat(GH, i * KH) * load(w, (l * C + c) * F + f)
@@ -236,12 +254,39 @@ def _transform_weights(w, GH, GW, halves, u):
                     store(u, into + (i * SIZE + j) * panel, total)  # G w Gᵀ of (winograd.3)
 
 
+@inner
+def _place(c, f, C, F, V):
+    """Return where in u the vector of filters from f on is, for channel c and the first point, and a point's size."""
+    block = f // (2 * V) * 2 * V
+    step = min(2 * V, F - block)
+    return block // (2 * V) * SQUARE * (C * 2 * V + V) + c * step + f - block, C * step + V
+
+
 @compiled
 def _correlate(
-    x, u, b, win, tiles, share, block, v, v_step, m, m_step, patches, halves, streamed, collected_rows, low, y
+    x,
+    u,
+    u_few,
+    few,
+    b,
+    win,
+    tiles,
+    share,
+    block,
+    v,
+    v_step,
+    m,
+    m_step,
+    patches,
+    halves,
+    streamed,
+    collected_rows,
+    low,
+    y,
 ):
     C, F = x.shape[3], y.size // (len(x) * win.OH * win.OW)
-    V, lanes = width(x), len(b)
+    V = width(x)
+    whole = -(-(F - few) // V) * V
     MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
     for thread in prange(len(v)):
         v_own, m_own, rows = v[thread], m[thread], collected_rows[thread]
@@ -257,11 +302,9 @@ def _correlate(
                 _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
                 _input_tile(x, n, r, s, patch, half, v_own, t * V, block * V, v_step)  # Bᵀ x B of (winograd.3)
                 n, i, j = _next(n, i, j, win, MH, MW)
-            for f in range(0, lanes, 2 * V):
-                columns = min(2, (lanes - f) // V)
-                _products(
-                    v_own, v_step, u, f // (2 * V) * SQUARE * (C * 2 * V + V), C, block, count, columns, m_own, m_step
-                )  # Σ over c of (winograd.3)
+            for f in range(0, whole, 2 * V):
+                columns, (u_at, panel) = min(2, (whole - f) // V), _place(0, f, C, whole, V)
+                _products(v_own, v_step, u, u_at, panel, C, block, count, columns, m_own, m_step)  # (winograd.3)
                 n, i, j = _position(first, win, MH, MW)
                 for t in range(count):
                     height, breadth = min(MH, win.OH - i), min(MW, win.OW - j)
@@ -270,6 +313,16 @@ def _correlate(
                         g = f + column * V
                         _output_tile(m_own, (t * columns + column) * V, m_step, half, outputs, MH, MW)  # (winograd.3)
                         _put(outputs, b, height, breadth, g, F - g, streamed, low, target, at + g, win.OW * F, F)
+                    n, i, j = _next(n, i, j, win, MH, MW)
+            for f in range(F - few, F):
+                _few_products(v_own, v_step, u_few, f - F + few, few, C, block, count, m_own, m_step)
+                n, i, j = _position(first, win, MH, MW)
+                for t in range(count):
+                    if t % V == 0:
+                        _output_tile(m_own, t, m_step, half, outputs, MH, MW)  # of V tiles at a time
+                    height, breadth = min(MH, win.OH - i), min(MW, win.OW - j)
+                    at = (_row_of(first, t, win, MW) * MH if collected else n * win.OH + i) * win.OW * F + j * F
+                    _put_lane(outputs, t % V, b[f], height, breadth, low, target, at + f, win.OW * F, F)
                     n, i, j = _next(n, i, j, win, MH, MW)
             if collected:
                 _write_rows(rows, first, count, win, MH, MW, F, y)
@@ -390,17 +443,17 @@ def _store_six(array, at, step, q0, q1, q2, q3, q4, q5):
 
 
 @inner
-def _products(v, v_step, u, u_at, C, block, count, columns, m, m_step):
+def _products(v, v_step, u, u_at, panel, C, block, count, columns, m, m_step):
     """Multiply the transformed tiles (count, C) by the transformed weights (C, columns), for each of 36 points."""
     V = width(v)
     for point in range(SQUARE):
-        panel = u_at + point * (C * columns * V + V)
         for t in range(0, count, ROWS * 2 // columns):
             at, into = point * v_step + t * V, point * m_step + t * columns * V
             if columns == 2:
-                _wide_product(v, at, block * V, C, u, panel, m, into)
+                _wide_product(v, at, block * V, C, u, u_at, m, into)
             else:
-                _narrow_product(v, at, block * V, C, u, panel, m, into)
+                _narrow_product(v, at, block * V, C, u, u_at, m, into)
+        u_at += panel
 
 
 def _product(rows, columns):
@@ -421,6 +474,23 @@ def _product(rows, columns):
 
 
 _wide_product, _narrow_product = _product(ROWS, 2), _product(2 * ROWS, 1)
+
+
+@inner
+def _few_products(v, v_step, u, f, few, C, block, count, m, m_step):
+    """Do the same for one filter: vectors run along the channels, and their totals along the tiles."""
+    V = width(v)
+    tiles = spaced(0, V, TOTALS)
+    for point in range(SQUARE):
+        for t in range(0, count, TOTALS):
+            sums = tile_full(v, TOTALS, 1, 0.0)
+            for c in range(0, C, V):
+                at, (u_at, panel) = point * v_step + c * block + t * V, _place(f, c, few, -(-C // V) * V, V)
+                if C - c >= V:
+                    sums = add_inner(sums, v, tiles, at, u, u_at + point * panel, 0)
+                else:
+                    sums = add_inner_part(sums, v, tiles, at, u, u_at + point * panel, 0, C - c)
+            tile_store_totals(m, point * m_step + t, sums)
 
 
 @inner
@@ -466,6 +536,16 @@ def _put(outputs, b, height, breadth, f, left, streamed, low, y, at, row, pixel)
 
 
 @inner
+def _put_lane(outputs, lane, bias, height, breadth, low, y, at, row, pixel):
+    """Write a rectangle of outputs of one filter, each an element of a vector of tiles."""
+    V = width(y)
+    for k in range(height):
+        for l in range(breadth):
+            value = outputs[(k * SIZE + l) * V + lane] + bias
+            y[at + k * row + l * pixel] = low if value < low else value
+
+
+@inner
 def _row_of(first, t, win, MW):
     """Return in which of the rows of tiles, from that of the first on, tile first + t is."""
     TW = -(-win.OW // MW)
@@ -494,30 +574,34 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
     C, F = x.shape[3], dy.shape[3]
     dtype = x.dtype
     vector = BYTES // dtype.itemsize
-    lanes_C, lanes_F = _whole(C, vector), _whole(F, vector)
+    lanes_C, lanes_F, few = _whole(C, vector), _whole(F, vector), _few(C, F, vector)
     tiles = _tiles(len(x), win)
-    dw = np.zeros((win.KH, win.KW, C, lanes_F), dtype)
-    if tiles:
-        chunk = min(CHUNK, max(GROUP, SHARED // (SQUARE * dtype.itemsize * (lanes_C + lanes_F))))
-        chunk = _whole(-(-tiles // -(-tiles // chunk)), GROUP)
-        v_step, q_step = lanes_C * chunk + vector, lanes_F * chunk + vector
-        v, q = empty((SQUARE * v_step,), dtype), empty((SQUARE * q_step,), dtype)
-        z = empty((SQUARE, lanes_C, lanes_F), dtype)
-        groups = chunk // GROUP
-        patches = empty((groups, SIZE, SIZE, lanes_C), dtype)
-        outputs = empty((groups, SIZE, SIZE, lanes_F), dtype)
-        halves = empty((groups, SQUARE * vector), dtype)
-        _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputs, halves, z)
-        halves = empty((PIECES, SQUARE * vector), dtype)
-        _gather_weights(z, _tap_matrix(win.KH, dtype), _tap_matrix(win.KW, dtype), halves, dw)
-    return np.ascontiguousarray(dw[..., :F])
+    if tiles == 0:
+        return np.zeros((win.KH, win.KW, C, F), dtype)
+    chunk = min(CHUNK, max(GROUP, SHARED // (SQUARE * dtype.itemsize * (lanes_C + lanes_F))))
+    chunk = _whole(-(-tiles // -(-tiles // chunk)), GROUP)
+    v_step, q_step = lanes_C * chunk + vector, lanes_F * chunk + vector
+    v, q = empty((SQUARE * v_step,), dtype), empty((SQUARE * q_step,), dtype)
+    z = empty((SQUARE, lanes_C, _whole(F - few, vector)), dtype)
+    z_few = empty((SQUARE, few, lanes_C), dtype)  # vectors run along the channels
+    groups = chunk // GROUP
+    patches = empty((groups, SIZE, SIZE, lanes_C), dtype)
+    outputs = empty((groups, SIZE, SIZE, lanes_F), dtype)
+    halves = empty((groups, SQUARE * vector), dtype)
+    _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputs, halves, z, z_few)
+    dw = _gathered_weights(z, C, win)[..., : F - few]
+    if few:
+        dw_few = _gathered_weights(z_few, few, win)[..., :C]
+        dw = np.concatenate([dw, dw_few.transpose(0, 1, 3, 2)], axis=3)
+    return np.ascontiguousarray(dw)
 
 
 @compiled
-def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputses, halves, z):
+def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputses, halves, z, z_few):
     """Write the sums of (winograd.4) over all tiles: chunk after chunk, whatever the number of threads."""
-    _, C, lanes = z.shape
+    C, lanes, few = x.shape[3], z.shape[2], z_few.shape[1]
     V = width(x)
+    blocks = -(-C // V)
     MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
@@ -531,17 +615,22 @@ def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outpu
                 _input_tile(x, n, r, s, patch, half, v, t * V, chunk * V, v_step)
                 _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)  # (winograd.4)
                 n, i, j = _next(n, i, j, win, MH, MW)
-        for work in prange(SQUARE * (C // V)):
-            point, block = work // (C // V), work % (C // V)
+        for work in prange(SQUARE * blocks):
+            point, block = work // blocks, work % blocks
+            v_begin = point * v_step + block * chunk * V
             for f in range(0, lanes, 2 * V):
-                for lane in range(0, V, CHANNELS):
-                    v_at = point * v_step + block * chunk * V + lane
+                for lane in range(0, min(V, C - block * V), CHANNELS):
+                    v_at = v_begin + lane
                     q_at = point * q_step + f // V * chunk * V
-                    into = (point * C + block * V + lane) * lanes + f
+                    into = ((point * blocks + block) * V + lane) * lanes + f
                     if f + 2 * V <= lanes:
                         _add_pair(v, v_at, q, q_at, chunk * V, count, z, into, lanes, first == 0)
                     else:
                         _add_single(v, v_at, q, q_at, count, z, into, lanes, first == 0)
+            for single in range(few):
+                q_at = point * q_step + lanes * chunk + single
+                into = ((point * few + single) * blocks + block) * V
+                _add_turned(v, v_begin, q, q_at, count, z_few, into, first == 0)
 
 
 @inner
@@ -611,6 +700,31 @@ def _add_single(v, v_at, q, q_at, count, z, into, lanes, fresh):
         v_at += V
         q_at += V
     tile_store(z, into, lanes, sums)
+
+
+@inner
+def _add_turned(v, v_at, q, q_at, count, z, into, fresh):
+    """Add the products of ``count`` tiles, for one vector of channels and one filter, to z."""
+    V = width(v)
+    zero = full(v, 0.0)
+    first, second, third, fourth = zero if fresh else load(z, into), zero, zero, zero
+    whole = count // 4 * 4
+    for t in range(0, whole * V, 4 * V):  # four sums, as each waits for its multiply-add before
+        first = fma(load(v, v_at + t), splat(q, q_at + t), first)
+        second = fma(load(v, v_at + t + V), splat(q, q_at + t + V), second)
+        third = fma(load(v, v_at + t + 2 * V), splat(q, q_at + t + 2 * V), third)
+        fourth = fma(load(v, v_at + t + 3 * V), splat(q, q_at + t + 3 * V), fourth)
+    for t in range(whole * V, count * V, V):
+        first = fma(load(v, v_at + t), splat(q, q_at + t), first)
+    store(z, into, (first + second) + (third + fourth))
+
+
+def _gathered_weights(z: np.ndarray, C: int, win: Window) -> np.ndarray:
+    """Return Gᵀ z G of the first C of the sums z (36, C or more, F), F being whole vectors: (KH, KW, C, F)."""
+    dw = empty((win.KH, win.KW, C, z.shape[2]), z.dtype)
+    halves = empty((PIECES, SQUARE * BYTES // z.itemsize), z.dtype)
+    _gather_weights(z, _tap_matrix(win.KH, z.dtype), _tap_matrix(win.KW, z.dtype), halves, dw)
+    return dw
 
 
 @compiled

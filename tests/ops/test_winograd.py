@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minivid
+from minivid import simd
 from minivid.ops import tile, winograd
 from minivid.ops.conv2d import conv2d_backward, conv2d_forward
 from minivid.ops.window import window_of
@@ -145,10 +146,11 @@ def test_empty_batch(name):
     assert not db.any()
 
 
-def test_the_margins_beyond_the_arrays_are_neither_read_nor_written():
+@pytest.mark.parametrize(("C", "F"), [(3, 5), (19, 17)])
+def test_the_margins_beyond_the_arrays_are_neither_read_nor_written(C, F):
     """Channels that fill no vector: what lies around x, in the same memory, has no say."""
     rng = np.random.default_rng(0)
-    x, w = normal(rng, 2, 8, 8, 3, dtype=np.float32), normal(rng, 3, 3, 3, 5, dtype=np.float32)
+    x, w = normal(rng, 2, 8, 8, C, dtype=np.float32), normal(rng, 3, 3, C, F, dtype=np.float32)
     memory = np.full(x.size + 2 * LANES, np.nan, np.float32)
     memory[LANES:-LANES] = x.ravel()
     inside = memory[LANES:-LANES].reshape(x.shape)
@@ -169,8 +171,9 @@ def test_nan_spreads_within_the_tiles_that_see_it():
 # the same bits
 
 
-def test_bits_do_not_depend_on_the_number_of_threads_or_the_run():
-    x, w, b, dy = draw_arrays((3, 37, 29, 19), (3, 3, 19, 35), "same", 0, np.float32)
+@pytest.mark.parametrize("F", [33, 40])
+def test_bits_do_not_depend_on_the_number_of_threads_or_the_run(F):
+    x, w, b, dy = draw_arrays((3, 37, 29, 19), (3, 3, 19, F), "same", 0, np.float32)
     threads = numba.get_num_threads()
     results = []
     try:
@@ -182,6 +185,23 @@ def test_bits_do_not_depend_on_the_number_of_threads_or_the_run():
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+# filters that fill no vector
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("over", [1, 2])
+def test_filters_beyond_whole_vectors_are_exact_too(dtype, over):
+    """One or two more: the vectors of their products run along the channels."""
+    C, F = 70, 2 * LANES + over
+    assert winograd._few(C, F, simd.BYTES // np.dtype(dtype).itemsize) == over
+    case = (4, 19, 30, C), (3, 3, C, F), "same"
+    x, w, b, dy = draw_arrays(*case, 0, dtype)
+    y, dx, dw, _ = compute("winograd", x, w, b, dy, "same")
+    expected = compute("loops", *(a.astype(np.float64) for a in (x, w, b, dy)), "same")
+    for actual, wanted, terms in zip((y, dx, dw), expected, (9 * C + 1, 9 * F, dy.size), strict=False):
+        assert_close(actual, wanted, terms=terms, dtype=dtype)
 
 
 # the choice
