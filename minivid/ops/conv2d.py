@@ -398,16 +398,10 @@ def conv2d_forward_winograd(x, w, b=None, strides=1, padding="valid", dilation=1
 def conv2d_backward_input_winograd(dy, w, x_shape, strides=1, padding="valid", dilation=1):
     """See `conv2d_backward_input`, and `conv2d_forward_winograd` for NaN."""
     win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
-    if not winograd.applies(win):
+    if not winograd.applies(winograd.over_output(win, x_shape)):
         return conv2d_backward_input_tiled(dy, w, x_shape, win)
     _check_dy(dy, x_shape, w.shape, win)
-    dy = np.ascontiguousarray(dy, dtype=np.result_type(dy, w))
-    return winograd.correlate(dy, winograd.turned(w, dy.dtype), None, _turned_window(win, x_shape))
-
-
-def _turned_window(win: Window, x_shape) -> Window:
-    """Return the window over dy of (conv2d.2), which for strides of 1 is (conv2d.1) with the kernel turned by 180°."""
-    return win._replace(top=win.KH - 1 - win.top, left=win.KW - 1 - win.left, OH=x_shape[1], OW=x_shape[2])
+    return winograd.correlate_input(np.ascontiguousarray(dy, dtype=np.result_type(dy, w)), w, x_shape, win)
 
 
 def conv2d_backward_weights_winograd(dy, x, w_shape, strides=1, padding="valid", dilation=1):
@@ -448,7 +442,7 @@ def conv2d_backward_input_cpu(dy, w, x_shape, strides=1, padding="valid", dilati
     win = _conv2d_window(x_shape, w.shape, strides, padding, dilation)
     if _is_small(len(dy) * win.OH * win.OW * w.size, w.shape[2], starts=win.SH * win.SW):
         backward = conv2d_backward_input_loops
-    elif winograd.saves(len(dy), _turned_window(win, x_shape), w.shape[3], w.shape[2], np.result_type(dy, w)):
+    elif winograd.saves_input(tuple(x_shape), win, w.shape[3], np.result_type(dy, w)):
         backward = conv2d_backward_input_winograd
     else:
         backward = conv2d_backward_input_tiled

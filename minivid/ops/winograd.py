@@ -12,7 +12,12 @@ of MH x MW outputs costs 36 products for each channel and filter, instead of MH�
     dw[c,f] = Gᵀ [Σ_tiles (Bᵀ x[c] B) ⊙ (A dy[f] Aᵀ)] G                                           (winograd.4)
 
 The six points 0, ±5/8, ±3/2 and infinity serve every kernel of 2 to 5 taps, because B does not depend on m and r.
-The gradient with respect to x is (winograd.3) of dy with the kernel turned by 180°. docs/ops/winograd.md derives it.
+The gradient with respect to x is (winograd.3) of dy with the kernel turned by 180°. With strides, a convolution is a
+sum of convolutions without: pixels are sorted by phases a = row mod SH, each of which meets every SH-th tap,
+
+    y[i] = Σ_a Σ_t x[SH·(i + t) + a] · w[SH·t + a]                a < SH, t < ⌈KH/SH⌉                 (winograd.5)
+
+so phases are summed over like channels. docs/ops/winograd.md derives all this.
 """
 
 import functools
@@ -23,7 +28,7 @@ import numpy as np
 from numba import prange
 
 from minivid.jit import PIECES, compiled, inner
-from minivid.memory import empty
+from minivid.memory import empty, zeros
 from minivid.ops import tile
 from minivid.ops.window import Window
 from minivid.simd import (
@@ -59,6 +64,7 @@ SQUARE = SIZE * SIZE
 WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of a core
 SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
 PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 1_000_000  # multiplications that take as long, see `saves`
+PER_PIXEL = 30  # the same for (conv2d.2) with strides, which takes the tile once for each phase
 TOTAL, PER_FEW = 7, 4800  # the same for filters that fill no vector: vectors for a total; for each tile
 MARGIN = 1.1  # how many fewer there must be
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
@@ -98,12 +104,25 @@ def _coefficients(roots) -> list:
 
 
 def applies(win: Window) -> bool:
-    """Whether six points serve this window: 2 to 5 neighbouring taps, moved by one pixel, in both directions."""
-    return (win.SH, win.SW, win.DH, win.DW) == (1, 1, 1, 1) and win.KH in TAPS and win.KW in TAPS
+    """Whether six points serve this window: 2 to 5 neighbouring taps of each phase, in both directions."""
+    KH, KW = _taps(win)
+    return (win.DH, win.DW) == (1, 1) and KH in TAPS and KW in TAPS
+
+
+def _taps(win: Window) -> tuple[int, int]:
+    """Return how many taps the pixels of a phase meet at most, t of (winograd.5)."""
+    return -(-win.KH // win.SH), -(-win.KW // win.SW)
+
+
+def _full(win: Window) -> tuple[int, int]:
+    """Return how many phases meet as many; the others, which follow, have no product at infinity."""
+    KH, KW = _taps(win)
+    return win.KH - (KH - 1) * win.SH, win.KW - (KW - 1) * win.SW
 
 
 def _tiles(N: int, win: Window) -> int:
-    return N * -(-win.OH // (SIZE + 1 - win.KH)) * -(-win.OW // (SIZE + 1 - win.KW))
+    KH, KW = _taps(win)
+    return N * -(-win.OH // (SIZE + 1 - KH)) * -(-win.OW // (SIZE + 1 - KW))
 
 
 @functools.lru_cache(maxsize=256)
@@ -115,7 +134,20 @@ def saves(N: int, win: Window, C: int, F: int, dtype) -> bool:
     """
     vector = BYTES // np.dtype(dtype).itemsize
     direct = N * win.OH * win.OW * tile.products(F, win.KH, win.KW * C, vector)
-    return applies(win) and MARGIN * _cost(N, win, C, F, vector, _few(C, F, vector)) < direct
+    return applies(win) and MARGIN * _cost(N, win, C, F, vector, _few(win, C, F, vector)) < direct
+
+
+@functools.lru_cache(maxsize=256)
+def saves_input(x_shape: tuple[int, ...], win: Window, F: int, dtype) -> bool:
+    """Whether (winograd.3) takes less time than (conv2d.2), counted as in `saves`."""
+    (N, H, W, C), vector, over = x_shape, BYTES // np.dtype(dtype).itemsize, over_output(win, x_shape)
+    if not applies(over):
+        return False
+    if win.SH * win.SW == 1:
+        return saves(N, over, F, C, dtype)
+    phases = win.SH * win.SW
+    direct = N * H * W * (win.KH * win.KW * F // phases + PER_PIXEL) * _whole(C, vector) + phases * START
+    return MARGIN * _cost(N, over, F, phases * _whole(C, vector), vector) < direct
 
 
 @functools.lru_cache(maxsize=256)
@@ -127,10 +159,11 @@ def saves_weights(N: int, win: Window, C: int, F: int, dtype) -> bool:
 
 
 def _cost(N: int, win: Window, C: int, F: int, vector: int, few: int = 0) -> int:
-    products = C * _whole(F - few, vector)
-    per_tile = SQUARE * products + PER_CHANNEL * (_whole(C, vector) + _whole(F - few, vector))
+    phases, (full_H, full_W), weights = win.SH * win.SW, _full(win), C * _whole(F - few, vector)
+    products = (win.SH * (SIZE - 1) + full_H) * (win.SW * (SIZE - 1) + full_W) * weights
+    per_tile = products + PER_CHANNEL * (phases * _whole(C, vector) + _whole(F - few, vector))
     per_tile += few * _cost_of_few(C, vector)
-    return _tiles(N, win) * per_tile + PER_WEIGHT * C * (_whole(F - few, vector) + few) + START
+    return _tiles(N, win) * per_tile + PER_WEIGHT * (phases * weights + C * few) + START
 
 
 def _cost_of_few(C: int, vector: int) -> int:
@@ -138,9 +171,9 @@ def _cost_of_few(C: int, vector: int) -> int:
     return SQUARE * (_whole(C, vector) + TOTAL * vector) + PER_FEW
 
 
-def _few(C: int, F: int, vector: int) -> int:
+def _few(win: Window, C: int, F: int, vector: int) -> int:
     """Return how many filters at the end, less than a vector, cost less that way."""
-    few = F % vector
+    few = F % vector if win.SH * win.SW == 1 else 0
     return few if few * _cost_of_few(C, vector) < (SQUARE * C + PER_CHANNEL) * vector else 0
 
 
@@ -149,14 +182,66 @@ def _few(C: int, F: int, vector: int) -> int:
 
 def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, low: float = -np.inf) -> np.ndarray:
     """Compute (winograd.3): x (N, H, W, C), w (KH, KW, C, F), b (F,) or None -> y (N, OH, OW, F), at least ``low``."""
-    F, C = w.shape[3], w.shape[2]
+    y = empty((len(x), win.OH, win.OW, w.shape[3]), x.dtype)
+    bias = np.zeros(_whole(w.shape[3], BYTES // x.itemsize), x.dtype)
+    if b is not None:
+        bias[: len(b)] = b
+    _correlated(x, _by_phase(w, win), bias, win, _full(win), low, y, (1, 1))
+    return y
+
+
+def correlate_input(dy: np.ndarray, w: np.ndarray, x_shape: tuple[int, ...], win: Window) -> np.ndarray:
+    """Compute (conv2d.2) as (winograd.3): dy (N, OH, OW, F), w (KH, KW, C, F) -> dx of ``x_shape``."""
+    dx, over = empty(x_shape, dy.dtype), over_output(win, x_shape)
+    bias = np.zeros(_whole(x_shape[3], BYTES // dy.itemsize), dy.dtype)
+    _correlated(dy, _by_phase_of_dx(_turned(w, dy.dtype), win, over), bias, over, (1, 1), -np.inf, dx, (win.SH, win.SW))
+    return dx
+
+
+def _by_phase(w: np.ndarray, win: Window) -> np.ndarray:
+    """Sort the taps of w (KH, KW, C, F) by phases of x, (winograd.5): (⌈KH/SH⌉, ⌈KW/SW⌉, SH·SW·C, F)."""
+    if win.SH * win.SW == 1:
+        return w
+    (KH, KW), (C, F) = _taps(win), w.shape[2:]
+    padded = np.zeros((KH * win.SH, KW * win.SW, C, F), w.dtype)
+    padded[: win.KH, : win.KW] = w
+    return padded.reshape(KH, win.SH, KW, win.SW, C, F).swapaxes(1, 2).reshape(KH, KW, win.SH * win.SW * C, F)
+
+
+def over_output(win: Window, x_shape: tuple[int, ...]) -> Window:
+    """Return the window over dy that the pixels of one phase of dx see: the union of what those of each phase see.
+
+    Pixel SH·r + a sees the outputs i = r + (a + top − k) / SH, (window.4) solved for i: from the last tap and a = 0
+    to the first tap and a = SH − 1.
+    """
+    top, left = (win.KH - 1 - win.top) // win.SH, (win.KW - 1 - win.left) // win.SW
+    KH, KW = (win.SH - 1 + win.top) // win.SH + top + 1, (win.SW - 1 + win.left) // win.SW + left + 1
+    OH, OW = -(-x_shape[1] // win.SH), -(-x_shape[2] // win.SW)
+    return win._replace(KH=KH, KW=KW, SH=1, SW=1, top=top, left=left, OH=OH, OW=OW)
+
+
+def _by_phase_of_dx(turned: np.ndarray, win: Window, over: Window) -> np.ndarray:
+    """Sort the taps of a turned kernel (KH, KW, F, C) by phases of dx: (taps, taps, F, SH·SW·C), C as whole vectors."""
+    if win.SH * win.SW == 1:
+        return turned
+    F, C = turned.shape[2:]
+    lanes = _whole(C, BYTES // turned.itemsize)
+    w = np.zeros((over.KH, over.KW, F, win.SH, win.SW, lanes), turned.dtype)
+    for k, l in np.ndindex(win.KH, win.KW):
+        a, b = (k - win.top) % win.SH, (l - win.left) % win.SW
+        i, j = (a + win.top - k) // win.SH, (b + win.left - l) // win.SW
+        w[i + over.top, j + over.left, :, a, b, :C] = turned[win.KH - 1 - k, win.KW - 1 - l]
+    return w.reshape(over.KH, over.KW, F, win.SH * win.SW * lanes)
+
+
+def _correlated(x, w, bias, win: Window, full, low: float, y, phases: tuple[int, int]) -> None:
+    """Write (winograd.3) to y: w sorted by phases of x, and by the ``phases`` of y, which are pixels apart in y."""
+    (KH, KW, _, F), C = w.shape, x.shape[3]
     dtype = x.dtype
     vector = BYTES // dtype.itemsize
-    lanes_C, few = _whole(C, vector), _few(C, F, vector)
-    bias = np.zeros(_whole(F, vector), dtype)
-    if b is not None:
-        bias[:F] = b
-    y = empty((x.shape[0], win.OH, win.OW, F), dtype)
+    few = 0 if phases != (1, 1) else _few(win, C, F, vector)
+    lanes_C = win.SH * win.SW * _whole(C, vector)
+    MH, MW = SIZE + 1 - KH, SIZE + 1 - KW
     tiles = _tiles(len(x), win)
     threads = numba.get_num_threads()
     share = -(-tiles // threads)
@@ -170,14 +255,17 @@ def correlate(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, win: Window, l
     u_few = _transformed_weights(w[..., F - few :].transpose(0, 1, 3, 2), dtype)  # channels in place of filters
     streamed = tile.is_streamed(y)
     # Pixels that are no whole vectors are collected in rows, of which only the ends are no whole lines of the cache.
-    MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
-    rows_of_tiles = (block - 2) // -(-win.OW // MW) + 2 if tile.is_large(y) and not streamed else 0
+    is_collected = tile.is_large(y) and not streamed and phases == (1, 1)
+    rows_of_tiles = (block - 2) // -(-win.OW // MW) + 2 if is_collected else 0
     rows = empty((threads, rows_of_tiles * MH * win.OW * F), dtype)
-    patch = empty((threads, SIZE, SIZE, lanes_C), dtype)
+    patch = empty((threads, SIZE, SIZE, _whole(C, vector)), dtype)
     half = empty((threads, 2, SQUARE * vector), dtype)
-    out = streamed, rows, dtype.type(low), y.reshape(-1)
-    _correlate(x, u, u_few, few, bias, win, tiles, share, block, v, v_step, m, m_step, patch, half, *out)
-    return y
+    work = tiles, share, block, MH, MW
+    into = *y.shape[1:], *phases, len(bias)
+    weights = u, _whole(F - few, vector), u_few, few, bias, *full
+    _correlate(
+        x, win, work, weights, into, v, v_step, m, m_step, patch, half, streamed, rows, dtype.type(low), y.ravel()
+    )
 
 
 def _whole(count: int, unit: int) -> int:
@@ -204,7 +292,7 @@ def _transformed_weights(w: np.ndarray, dtype) -> np.ndarray:
     return u
 
 
-def turned(w: np.ndarray, dtype) -> np.ndarray:
+def _turned(w: np.ndarray, dtype) -> np.ndarray:
     """Return the kernel turned by 180°, with its channels and filters exchanged: (KH, KW, F, C)."""
     KH, KW, C, F = w.shape
     w_turned = empty((KH, KW, F, C), dtype)
@@ -263,31 +351,13 @@ def _place(c, f, C, F, V):
 
 
 @compiled
-def _correlate(
-    x,
-    u,
-    u_few,
-    few,
-    b,
-    win,
-    tiles,
-    share,
-    block,
-    v,
-    v_step,
-    m,
-    m_step,
-    patches,
-    halves,
-    streamed,
-    collected_rows,
-    low,
-    y,
-):
-    C, F = x.shape[3], y.size // (len(x) * win.OH * win.OW)
-    V = width(x)
-    whole = -(-(F - few) // V) * V
-    MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
+def _correlate(x, win, work, weights, into, v, v_step, m, m_step, patches, halves, streamed, collected_rows, low, y):
+    tiles, share, block, MH, MW = work
+    u, whole, u_few, few, b, full_H, full_W = weights
+    C, F, V = x.shape[3], into[2], width(x)
+    phase_step = -(-C // V) * V * block  # from the tiles of one phase of x to those of the next
+    strided = into[3] * into[4] > 1
+    down, right = into[3] * into[1] * F, into[4] * F  # steps in y to the next pixel of a phase
     for thread in prange(len(v)):
         v_own, m_own, rows = v[thread], m[thread], collected_rows[thread]
         collected = len(rows) > 0
@@ -298,21 +368,27 @@ def _correlate(
             count = min(block, end - first)
             n, i, j = _position(first, win, MH, MW)
             for t in range(count):
-                r, s = i - win.top, j - win.left
-                _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
-                _input_tile(x, n, r, s, patch, half, v_own, t * V, block * V, v_step)  # Bᵀ x B of (winograd.3)
+                r, s = i * win.SH - win.top, j * win.SW - win.left
+                _prefetch_tile(x, n, r, s + win.SW * SIZE, win.SH * SIZE, win.SW * MW)  # of the next tile
+                _input_tiles(x, n, r, s, win, patch, half, v_own, t * V, phase_step, block * V, v_step)  # (winograd.3)
                 n, i, j = _next(n, i, j, win, MH, MW)
             for f in range(0, whole, 2 * V):
-                columns, (u_at, panel) = min(2, (whole - f) // V), _place(0, f, C, whole, V)
-                _products(v_own, v_step, u, u_at, panel, C, block, count, columns, m_own, m_step)  # (winograd.3)
+                columns, (u_at, panel) = min(2, (whole - f) // V), _place(0, f, win.SH * win.SW * C, whole, V)
+                phases = win.SH, win.SW, full_H, full_W, phase_step
+                _products(
+                    v_own, v_step, u, u_at, panel, C, phases, block, count, columns, m_own, m_step
+                )  # (winograd.3)
                 n, i, j = _position(first, win, MH, MW)
                 for t in range(count):
                     height, breadth = min(MH, win.OH - i), min(MW, win.OW - j)
-                    at = (_row_of(first, t, win, MW) * MH if collected else n * win.OH + i) * win.OW * F + j * F
+                    pixel = (_row_of(first, t, win, MW) * MH if collected else n * win.OH + i) * win.OW + j
                     for column in range(columns):
-                        g = f + column * V
+                        c = f + column * V
+                        at = pixel * F + c
+                        if strided:
+                            c, at, height, breadth = _destination(n, i, j, c, into, MH, MW)
                         _output_tile(m_own, (t * columns + column) * V, m_step, half, outputs, MH, MW)  # (winograd.3)
-                        _put(outputs, b, height, breadth, g, F - g, streamed, low, target, at + g, win.OW * F, F)
+                        _put(outputs, b, height, breadth, c, F - c, streamed, low, target, at, down, right)
                     n, i, j = _next(n, i, j, win, MH, MW)
             for f in range(F - few, F):
                 _few_products(v_own, v_step, u_few, f - F + few, few, C, block, count, m_own, m_step)
@@ -321,11 +397,22 @@ def _correlate(
                     if t % V == 0:
                         _output_tile(m_own, t, m_step, half, outputs, MH, MW)  # of V tiles at a time
                     height, breadth = min(MH, win.OH - i), min(MW, win.OW - j)
-                    at = (_row_of(first, t, win, MW) * MH if collected else n * win.OH + i) * win.OW * F + j * F
-                    _put_lane(outputs, t % V, b[f], height, breadth, low, target, at + f, win.OW * F, F)
+                    pixel = (_row_of(first, t, win, MW) * MH if collected else n * win.OH + i) * win.OW + j
+                    _put_lane(outputs, t % V, b[f], height, breadth, low, target, pixel * F + f, down, right)
                     n, i, j = _next(n, i, j, win, MH, MW)
             if collected:
                 _write_rows(rows, first, count, win, MH, MW, F, y)
+
+
+@inner
+def _destination(n, i, j, f, into, MH, MW):
+    """Return the channel of y that filter f is, where in y its outputs of a tile begin, and how many there are."""
+    H, W, C, phases_H, phases_W, lanes = into
+    phase, c = f // lanes, f % lanes
+    a, b = phase // phases_W, phase % phases_W
+    at = ((n * H + i * phases_H + a) * W + j * phases_W + b) * C + c
+    rows, columns = -(-(H - a) // phases_H), -(-(W - b) // phases_W)  # of this phase
+    return c, at, min(MH, rows - i), min(MW, columns - j)
 
 
 @inner
@@ -346,33 +433,46 @@ def _next(n, i, j, win, MH, MW):
     return n, i, j
 
 
-@inner
-def _input_tile(x, n, r, s, patch, half, v, into, block_step, point_step):
-    """Write Bᵀ d B of the 6 x 6 pixels of image n from (r, s) on, zeros outside the image."""
+@inner(forceinline=True)
+def _input_tiles(x, n, r, s, win, patch, half, v, into, phase_step, block_step, point_step):
+    """Write Bᵀ d B of the 6 x 6 pixels of each phase of image n from (r, s) on, zeros outside the image."""
+    SH, SW = win.SH, win.SW
+    if SH * SW == 1:  # constants make the compiler drop them
+        _input_tile(x, n, r, s, 1, 1, patch, half, v, into, block_step, point_step)
+    else:
+        for a in range(SH):
+            for b in range(SW):
+                _input_tile(x, n, r + a, s + b, SH, SW, patch, half, v, into, block_step, point_step)
+                into += phase_step
+
+
+@inner(forceinline=True)
+def _input_tile(x, n, r, s, SH, SW, patch, half, v, into, block_step, point_step):
     _, H, W, C = x.shape
     lanes = patch.shape[2]
     begin = ((n * H + r) * W + s) * C
-    end = begin + ((SIZE - 1) * W + SIZE - 1) * C + lanes  # whole vectors reach beyond the last channel
-    if r >= 0 and s >= 0 and r + SIZE <= H and s + SIZE <= W and end <= x.size:
-        _transform(x, begin, W * C, C, C, half, v, into, block_step, point_step)
+    end = begin + (SIZE - 1) * (SH * W + SW) * C + lanes  # whole vectors reach beyond the last channel
+    if r >= 0 and s >= 0 and r + (SIZE - 1) * SH < H and s + (SIZE - 1) * SW < W and end <= x.size:
+        _transform(x, begin, SH * W * C, SW * C, C, half, v, into, block_step, point_step)
     else:
-        _cut(x, n, r, s, SIZE, SIZE, patch)
+        _cut(x, n, r, s, SH, SW, SIZE, SIZE, patch)
         _transform(patch, 0, SIZE * lanes, lanes, C, half, v, into, block_step, point_step)
 
 
 @inner
-def _cut(x, n, r, s, height, breadth, patch):
-    """Copy a rectangle of image n from (r, s) on, zeros outside the image."""
+def _cut(x, n, r, s, SH, SW, height, breadth, patch):
+    """Copy every SH-th row and SW-th column of image n from (r, s) on, zeros outside the image."""
     _, H, W, C = x.shape
     V, lanes = width(x), patch.shape[2]
     for k in range(height):
-        inside = r + k >= 0 and r + k < H
-        start, stop = min(max(0, -s), breadth) if inside else breadth, min(breadth, W - s)
-        begin, into = ((n * H + r + k) * W + s) * C, k * SIZE * lanes
+        row = r + k * SH
+        inside = row >= 0 and row < H
+        start, stop = min(max(0, -(s // SW)), breadth) if inside else breadth, min(breadth, -((s - W) // SW))
+        begin, into = ((n * H + row) * W + s) * C, k * SIZE * lanes
         _clear(patch, into, into + start * lanes)
         for l in range(start, stop):
             for c in range(0, lanes, V):
-                store(patch, into + l * lanes + c, load_part(x, begin + l * C + c, C - c))
+                store(patch, into + l * lanes + c, load_part(x, begin + l * SW * C + c, C - c))
         _clear(patch, into + max(start, stop) * lanes, into + breadth * lanes)
 
 
@@ -443,16 +543,23 @@ def _store_six(array, at, step, q0, q1, q2, q3, q4, q5):
 
 
 @inner
-def _products(v, v_step, u, u_at, panel, C, block, count, columns, m, m_step):
+def _products(v, v_step, u, u_at, panel, C, phases, block, count, columns, m, m_step):
     """Multiply the transformed tiles (count, C) by the transformed weights (C, columns), for each of 36 points."""
+    SH, SW, full_H, full_W, phase_step = phases
     V = width(v)
     for point in range(SQUARE):
+        rows = full_H if point // SIZE == SIZE - 1 else SH  # of phases that have a product at this point
+        steps = rows, full_W if point % SIZE == SIZE - 1 else SW, SW, phase_step, block * V
         for t in range(0, count, ROWS * 2 // columns):
             at, into = point * v_step + t * V, point * m_step + t * columns * V
-            if columns == 2:
+            if columns == 2 and SH * SW == 1:
                 _wide_product(v, at, block * V, C, u, u_at, m, into)
-            else:
+            elif columns == 2:
+                _wide_product_of_phases(v, at, steps, C, u, u_at, m, into)
+            elif SH * SW == 1:
                 _narrow_product(v, at, block * V, C, u, u_at, m, into)
+            else:
+                _narrow_product_of_phases(v, at, steps, C, u, u_at, m, into)
         u_at += panel
 
 
@@ -460,20 +567,42 @@ def _product(rows, columns):
     @inner
     def product(v, at, block_step, C, u, u_at, m, into):
         """Write the sums over c of v[t,c] · u[c,f], for as many tiles t as there are rows."""
-        V = width(v)
-        tiles = spaced(0, V, rows)
-        sums = tile_full(v, rows, columns, 0.0)
-        for c in range(0, C, V):
-            for lane in range(min(V, C - c)):
-                sums = add_outer(sums, v, tiles, at + lane, u, u_at)
-                u_at += columns * V
-            at += block_step
-        tile_store(m, into, columns * V, sums)
+        sums = _summed(tile_full(v, rows, columns, 0.0), v, at, block_step, C, u, u_at, rows, columns)
+        tile_store(m, into, columns * width(v), sums)
 
     return product
 
 
+def _product_of_phases(rows, columns):
+    @inner
+    def product(v, at, steps, C, u, u_at, m, into):
+        """Write the sums over c and phases, (winograd.5)."""
+        phases_H, phases_W, SW, phase_step, block_step = steps
+        sums = tile_full(v, rows, columns, 0.0)
+        for a in range(phases_H):
+            for b in range(phases_W):
+                phase = a * SW + b
+                begin = u_at + phase * C * columns * width(v)
+                sums = _summed(sums, v, at + phase * phase_step, block_step, C, u, begin, rows, columns)
+        tile_store(m, into, columns * width(v), sums)
+
+    return product
+
+
+@inner(forceinline=True)
+def _summed(sums, v, at, block_step, C, u, u_at, rows, columns):
+    V = width(v)
+    tiles = spaced(0, V, rows)
+    for c in range(0, C, V):
+        for lane in range(min(V, C - c)):
+            sums = add_outer(sums, v, tiles, at + lane, u, u_at)
+            u_at += columns * V
+        at += block_step
+    return sums
+
+
 _wide_product, _narrow_product = _product(ROWS, 2), _product(2 * ROWS, 1)
+_wide_product_of_phases, _narrow_product_of_phases = _product_of_phases(ROWS, 2), _product_of_phases(2 * ROWS, 1)
 
 
 @inner
@@ -574,7 +703,8 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
     C, F = x.shape[3], dy.shape[3]
     dtype = x.dtype
     vector = BYTES // dtype.itemsize
-    lanes_C, lanes_F, few = _whole(C, vector), _whole(F, vector), _few(C, F, vector)
+    phases, few = win.SH * win.SW, _few(win, C, F, vector)
+    lanes_C, lanes_F = phases * _whole(C, vector), _whole(F, vector)
     tiles = _tiles(len(x), win)
     if tiles == 0:
         return np.zeros((win.KH, win.KW, C, F), dtype)
@@ -582,44 +712,54 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
     chunk = _whole(-(-tiles // -(-tiles // chunk)), GROUP)
     v_step, q_step = lanes_C * chunk + vector, lanes_F * chunk + vector
     v, q = empty((SQUARE * v_step,), dtype), empty((SQUARE * q_step,), dtype)
-    z = empty((SQUARE, lanes_C, _whole(F - few, vector)), dtype)
+    z = (empty if phases == 1 else zeros)((SQUARE, lanes_C, _whole(F - few, vector)), dtype)
     z_few = empty((SQUARE, few, lanes_C), dtype)  # vectors run along the channels
     groups = chunk // GROUP
-    patches = empty((groups, SIZE, SIZE, lanes_C), dtype)
+    patches = empty((groups, SIZE, SIZE, _whole(C, vector)), dtype)
     outputs = empty((groups, SIZE, SIZE, lanes_F), dtype)
     halves = empty((groups, SQUARE * vector), dtype)
-    _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputs, halves, z, z_few)
-    dw = _gathered_weights(z, C, win)[..., : F - few]
+    KH, KW = _taps(win)
+    work = tiles, chunk, SIZE + 1 - KH, SIZE + 1 - KW, *_full(win)
+    _sum_products(x, dy, win, work, v, v_step, q, q_step, patches, outputs, halves, z, z_few)
+    if phases > 1:
+        dw = _gathered_weights(z, lanes_C, KH, KW).reshape(KH, KW, win.SH, win.SW, lanes_C // phases, -1)
+        dw = dw.swapaxes(1, 2).reshape(KH * win.SH, KW * win.SW, lanes_C // phases, -1)  # (winograd.5)
+        return np.ascontiguousarray(dw[: win.KH, : win.KW, :C, :F])
+    dw = _gathered_weights(z, C, KH, KW)[..., : F - few]
     if few:
-        dw_few = _gathered_weights(z_few, few, win)[..., :C]
+        dw_few = _gathered_weights(z_few, few, KH, KW)[..., :C]
         dw = np.concatenate([dw, dw_few.transpose(0, 1, 3, 2)], axis=3)
     return np.ascontiguousarray(dw)
 
 
 @compiled
-def _sum_products(x, dy, win, tiles, chunk, v, v_step, q, q_step, patches, outputses, halves, z, z_few):
+def _sum_products(x, dy, win, work, v, v_step, q, q_step, patches, outputses, halves, z, z_few):
     """Write the sums of (winograd.4) over all tiles: chunk after chunk, whatever the number of threads."""
+    tiles, chunk, MH, MW, full_H, full_W = work
     C, lanes, few = x.shape[3], z.shape[2], z_few.shape[1]
     V = width(x)
-    blocks = -(-C // V)
-    MH, MW = SIZE + 1 - win.KH, SIZE + 1 - win.KW
+    per_phase = -(-C // V)
+    blocks = win.SH * win.SW * per_phase
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for group in prange(-(-count // GROUP)):
             patch, outputs, half = patches[group], outputses[group], halves[group]
             n, i, j = _position(first + group * GROUP, win, MH, MW)
             for t in range(group * GROUP, min((group + 1) * GROUP, count)):
-                r, s = i - win.top, j - win.left
-                _prefetch_tile(x, n, r, s + SIZE, SIZE, MW)  # of the next tile
+                r, s = i * win.SH - win.top, j * win.SW - win.left
+                _prefetch_tile(x, n, r, s + win.SW * SIZE, win.SH * SIZE, win.SW * MW)  # of the next tile
                 _prefetch_tile(dy, n, i, j + MW, MH, MW)
-                _input_tile(x, n, r, s, patch, half, v, t * V, chunk * V, v_step)
+                _input_tiles(x, n, r, s, win, patch, half, v, t * V, per_phase * chunk * V, chunk * V, v_step)
                 _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)  # (winograd.4)
                 n, i, j = _next(n, i, j, win, MH, MW)
         for work in prange(SQUARE * blocks):
             point, block = work // blocks, work % blocks
+            a, b = block // per_phase // win.SW, block // per_phase % win.SW
+            if (point // SIZE == SIZE - 1 and a >= full_H) or (point % SIZE == SIZE - 1 and b >= full_W):
+                continue  # no product at infinity
             v_begin = point * v_step + block * chunk * V
             for f in range(0, lanes, 2 * V):
-                for lane in range(0, min(V, C - block * V), CHANNELS):
+                for lane in range(0, min(V, C - block % per_phase * V), CHANNELS):
                     v_at = v_begin + lane
                     q_at = point * q_step + f // V * chunk * V
                     into = ((point * blocks + block) * V + lane) * lanes + f
@@ -643,7 +783,7 @@ def _gradient_tile(dy, n, i, j, MH, MW, patch, half, q, into, block_step, point_
     if i + MH <= OH and j + MW <= OW and end <= dy.size:
         _transform_outputs(dy, begin, OW * F, F, F, MH, MW, half, q, into, block_step, point_step)
     else:
-        _cut(dy, n, i, j, MH, MW, patch)
+        _cut(dy, n, i, j, 1, 1, MH, MW, patch)
         _transform_outputs(patch, 0, SIZE * lanes, lanes, F, MH, MW, half, q, into, block_step, point_step)
 
 
@@ -719,11 +859,11 @@ def _add_turned(v, v_at, q, q_at, count, z, into, fresh):
     store(z, into, (first + second) + (third + fourth))
 
 
-def _gathered_weights(z: np.ndarray, C: int, win: Window) -> np.ndarray:
+def _gathered_weights(z: np.ndarray, C: int, KH: int, KW: int) -> np.ndarray:
     """Return Gᵀ z G of the first C of the sums z (36, C or more, F), F being whole vectors: (KH, KW, C, F)."""
-    dw = empty((win.KH, win.KW, C, z.shape[2]), z.dtype)
+    dw = empty((KH, KW, C, z.shape[2]), z.dtype)
     halves = empty((PIECES, SQUARE * BYTES // z.itemsize), z.dtype)
-    _gather_weights(z, _tap_matrix(win.KH, z.dtype), _tap_matrix(win.KW, z.dtype), halves, dw)
+    _gather_weights(z, _tap_matrix(KH, z.dtype), _tap_matrix(KW, z.dtype), halves, dw)
     return dw
 
 

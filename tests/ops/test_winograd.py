@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import minivid
 from minivid import simd
 from minivid.ops import tile, winograd
-from minivid.ops.conv2d import conv2d_backward, conv2d_forward
+from minivid.ops.conv2d import conv2d_backward, conv2d_backward_input, conv2d_forward
 from minivid.ops.window import window_of
 from tests.numerics import DTYPES, assert_close, assert_not_mutated, normal
 from tests.strategies import seeds
@@ -19,25 +19,26 @@ LANES = 16  # a vector holds 4, 8 or 16 numbers
 
 @st.composite
 def convolutions(draw):
-    kernel = draw(st.tuples(st.integers(2, 5), st.integers(2, 5)))
+    strides = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 1), (1, 3)]))
+    kernel = tuple(draw(st.integers(step + 1, 5 * step)) for step in strides)
     padding = draw(st.sampled_from(["valid", "same", 1, 6, ((0, 3), (2, 0))]))
     image = kernel[0] + draw(st.integers(0, 9)), kernel[1] + draw(st.integers(0, 9))
     N, C, F = draw(st.integers(1, 3)), draw(st.sampled_from([1, 3, 8, 17, 32])), draw(st.sampled_from([1, 5, 16, 33]))
-    return (N, *image, C), (*kernel, C, F), padding
+    return (N, *image, C), (*kernel, C, F), padding, strides
 
 
-def draw_arrays(x_shape, w_shape, padding, seed, dtype):
+def draw_arrays(x_shape, w_shape, padding, strides, seed, dtype):
     rng = np.random.default_rng(seed)
     x, w, b = normal(rng, *x_shape), normal(rng, *w_shape), normal(rng, w_shape[3])
-    win = window_of(x_shape[1:3], w_shape[:2], 1, padding)
+    win = window_of(x_shape[1:3], w_shape[:2], strides, padding)
     dy = normal(rng, x_shape[0], win.OH, win.OW, w_shape[3])
     return [a.astype(dtype) for a in (x, w, b, dy)]
 
 
-def compute(name, x, w, b, dy, padding):
+def compute(name, x, w, b, dy, padding, strides=1):
     with minivid.use(name):
-        y = assert_not_mutated(conv2d_forward, x, w, b, padding=padding)
-        return [y, *assert_not_mutated(conv2d_backward, dy, x, w, padding=padding)]
+        y = assert_not_mutated(conv2d_forward, x, w, b, strides=strides, padding=padding)
+        return [y, *assert_not_mutated(conv2d_backward, dy, x, w, strides=strides, padding=padding)]
 
 
 # the matrices
@@ -75,6 +76,17 @@ def test_matrices_are_exact(r):
             assert y.tolist() == [int(i == s - k) for i in range(m)]
 
 
+def test_strides_by_hand():
+    """(winograd.5): with strides of 2, even pixels meet taps 0 and 2, odd ones tap 1, with no product at infinity."""
+    win = window_of((1, 9), (1, 3), (1, 2))
+    w = np.arange(1.0, 4).reshape(1, 3, 1, 1)
+    assert winograd._by_phase(w, win).ravel().tolist() == [1, 2, 3, 0]  # the first taps of both phases, then the second
+    assert winograd._full(win) == (1, 1)
+    # Seen from the input with the kernel turned, 2 + 1 outputs: an even pixel r meets r/2 and r/2 − 1, an odd one one.
+    over = winograd.over_output(win, (1, 1, 9, 1))
+    assert (over.KW, over.left, over.OW) == (2, 1, 5)
+
+
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 2), (2, 4)])
 def test_compiled_transforms_are_the_matrices(kernel):
     """One pixel, one tap: the loops share sums of even and odd points, and must still be (winograd.3)."""
@@ -95,23 +107,25 @@ def test_compiled_transforms_are_the_matrices(kernel):
 @given(convolutions(), seeds)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_matches_the_reference(dtype, case, seed):
-    x_shape, w_shape, padding = case
+    x_shape, w_shape, padding, strides = case
     x, w, b, dy = draw_arrays(*case, seed, dtype)
-    y, dx, dw, db = compute("winograd", x, w, b, dy, padding)
-    expected = compute("reference", *(a.astype(np.float64) for a in (x, w, b, dy)), padding)
+    y, dx, dw, db = compute("winograd", x, w, b, dy, padding, strides)
+    expected = compute("reference", *(a.astype(np.float64) for a in (x, w, b, dy)), padding, strides)
     assert_close(y, expected[0], terms=int(np.prod(w_shape[:3])) + 1, dtype=dtype)
     assert_close(dx, expected[1], terms=w_shape[0] * w_shape[1] * w_shape[3], dtype=dtype)
     assert_close(dw, expected[2], terms=dy.size, dtype=dtype)
     assert_close(db, expected[3], terms=dy.size, dtype=dtype)
 
 
+@pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_many_tiles_and_channels(dtype):
-    """More tiles than a block and a chunk hold, more channels than a vector: (winograd.3) and (winograd.4)."""
-    case = (5, 33, 30, 70), (3, 3, 70, 50), "same"
+def test_many_tiles_and_channels(dtype, strides):
+    """More tiles than a block and a chunk hold, more channels than a vector: (winograd.3) to (winograd.5)."""
+    size = 33 * strides, 30 * strides
+    case = (5, *size, 70), (3, 3, 70, 50), "same", strides
     x, w, b, dy = draw_arrays(*case, 0, dtype)
-    y, dx, dw, db = compute("winograd", x, w, b, dy, "same")
-    expected = compute("loops", *(a.astype(np.float64) for a in (x, w, b, dy)), "same")
+    y, dx, dw, db = compute("winograd", x, w, b, dy, "same", strides)
+    expected = compute("loops", *(a.astype(np.float64) for a in (x, w, b, dy)), "same", strides)
     for actual, wanted, terms in zip((y, dx, dw, db), expected, (631, 450, dy.size, dy.size), strict=True):
         assert_close(actual, wanted, terms=terms, dtype=dtype)
 
@@ -120,17 +134,28 @@ def test_many_tiles_and_channels(dtype):
 @pytest.mark.parametrize(("image", "kernel"), [((33, 30), 3), ((9, 150), 5), ((70, 3), 2)])
 def test_outputs_past_the_caches_are_the_same(image, kernel, F, monkeypatch):
     """Written vector by vector or, where filters fill no whole vectors, collected in rows."""
-    x, w, b, _ = draw_arrays((3, *image, 4), (kernel, kernel, 4, F), "same", 0, np.float32)
+    x, w, b, _ = draw_arrays((3, *image, 4), (kernel, kernel, 4, F), "same", 1, 0, np.float32)
     with minivid.use("winograd"):
         expected = conv2d_forward(x, w, b, padding="same")
         monkeypatch.setattr(tile, "STREAMED", 0)
         np.testing.assert_array_equal(conv2d_forward(x, w, b, padding="same"), expected)
 
 
+@pytest.mark.parametrize("C", [5, 16, 33])
+def test_pixels_of_phases_past_the_caches_are_the_same(C, monkeypatch):
+    """The gradient with respect to the input, with strides: the pixels of a phase are not next to each other."""
+    _, w, _, dy = draw_arrays((2, 31, 30, C), (4, 4, C, 7), "same", 2, 0, np.float32)
+    with minivid.use("winograd"):
+        expected = conv2d_backward_input(dy, w, (2, 31, 30, C), strides=2, padding="same")
+        monkeypatch.setattr(tile, "STREAMED", 0)
+        actual = conv2d_backward_input(dy, w, (2, 31, 30, C), strides=2, padding="same")
+    np.testing.assert_array_equal(actual, expected)
+
+
 @given(convolutions(), seeds)
 def test_backward_is_the_adjoint_of_forward(case, seed):
     x, w, b, dy = draw_arrays(*case, seed, np.float64)
-    y, dx, dw, _ = compute("winograd", x, w, np.zeros_like(b), dy, case[2])
+    y, dx, dw, _ = compute("winograd", x, w, np.zeros_like(b), dy, *case[2:])
     scale = np.abs(dy).sum() * np.abs(x).max() * np.abs(w).max() * np.prod(w.shape[:3])
     assert abs((dy * y).sum() - (dx * x).sum()) <= 1e-14 * scale
     assert abs((dy * y).sum() - (dw * w).sum()) <= 1e-14 * scale
@@ -171,15 +196,15 @@ def test_nan_spreads_within_the_tiles_that_see_it():
 # the same bits
 
 
-@pytest.mark.parametrize("F", [33, 40])
-def test_bits_do_not_depend_on_the_number_of_threads_or_the_run(F):
-    x, w, b, dy = draw_arrays((3, 37, 29, 19), (3, 3, 19, F), "same", 0, np.float32)
+@pytest.mark.parametrize(("F", "strides"), [(33, 1), (40, 1), (33, 2)])
+def test_bits_do_not_depend_on_the_number_of_threads_or_the_run(F, strides):
+    x, w, b, dy = draw_arrays((3, 37, 29, 19), (3, 3, 19, F), "same", strides, 0, np.float32)
     threads = numba.get_num_threads()
     results = []
     try:
         for n in (1, threads, threads):
             numba.set_num_threads(n)
-            results.append(compute("winograd", x, w, b, dy, "same"))
+            results.append(compute("winograd", x, w, b, dy, "same", strides))
     finally:
         numba.set_num_threads(threads)
     for other in results[1:]:
@@ -195,8 +220,8 @@ def test_bits_do_not_depend_on_the_number_of_threads_or_the_run(F):
 def test_filters_beyond_whole_vectors_are_exact_too(dtype, over):
     """One or two more: the vectors of their products run along the channels."""
     C, F = 70, 2 * LANES + over
-    assert winograd._few(C, F, simd.BYTES // np.dtype(dtype).itemsize) == over
-    case = (4, 19, 30, C), (3, 3, C, F), "same"
+    assert winograd._few(window_of((19, 30), 3), C, F, simd.BYTES // np.dtype(dtype).itemsize) == over
+    case = (4, 19, 30, C), (3, 3, C, F), "same", 1
     x, w, b, dy = draw_arrays(*case, 0, dtype)
     y, dx, dw, _ = compute("winograd", x, w, b, dy, "same")
     expected = compute("loops", *(a.astype(np.float64) for a in (x, w, b, dy)), "same")
@@ -216,7 +241,8 @@ def test_winograd_is_taken_where_it_saves():
     assert not saves(8, 224, 32, 3)  # three filters: the tile's vectors run along the taps
     assert saves(8, 224, 32, 12)  # twelve take a whole vector in either way
     assert not saves(1, 6, 256, 256)  # one tile: transforming the weights does
-    assert not saves(16, 56, 64, 64, strides=2)
+    assert saves(16, 56, 64, 64, strides=2)  # 121 products for 25 outputs, instead of 225
+    assert not saves(16, 56, 64, 64, kernel=2, strides=2)  # one tap in each phase
     assert not saves(16, 56, 64, 64, dilation=2)
     assert not saves(16, 56, 64, 64, kernel=1)
     assert not saves(16, 56, 64, 64, kernel=7)
