@@ -50,6 +50,7 @@ from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
 from minivid.ops.recurrent import (
+    FEW,
     add_product,
     backward_grid,
     check_shapes,
@@ -67,7 +68,7 @@ from minivid.ops.recurrent import (
     shares,
     sizes_of,
 )
-from minivid.ops.tile import column_sums, packed
+from minivid.ops.tile import column_sums, gather_product, packed, rows_of
 from minivid.simd import (
     BYTES,
     REGISTERS,
@@ -383,57 +384,70 @@ def _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next):
 
 # --- CPU: the recurrence on vectors; thread, row and step as in the loops ------------------------------------------
 
-_ROWS = 4 if REGISTERS == 32 else 2  # sequences of a tile that holds a vector of each slot
+_ROWS = 4 if REGISTERS == 32 else 2  # sequences of a tile that holds a vector of each slot; twice as many of two slots
+_NEAR = 1 << 15  # bytes of a block of weights of two slots that stays in the first cache
 
 
 def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
     """See `lstm_forward`."""
     x, kernel, recurrent_kernel, bias, h0, c0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask)
     (N, T, D), U = x.shape, len(recurrent_kernel)
-    in_step = input_in_step(N, kernel, recurrent_kernel)
-    gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_tiled(x.reshape(N * T, D), kernel)
+    in_step, biased = input_in_step(N, kernel, recurrent_kernel), N >= FEW
+    if in_step:
+        gates = empty((N * T, 4 * U), x.dtype)
+    elif biased:  # sums that begin with b and run over the features in order: the same bits as in the step
+        gates, weights = empty((N * T, 4 * U), x.dtype), packed(kernel[None], x.dtype)
+        gather_product(x.reshape(N * T, D), rows_of(N * T, D), np.arange(D), 1, weights, bias, gates)
+    else:
+        gates = matmul_tiled(x.reshape(N * T, D), kernel)
+    features = D if in_step else 0
+    # Tiles of two slots fetch the weights for twice as many sequences at a time, where the first cache has no room.
+    slots = 2 if N // shares(N) >= 2 * _ROWS and (features + U) * 2 * BYTES > _NEAR else 4
     h, c, tanh_c = (empty((N, T, U), x.dtype) for _ in range(3))
-    w, r = _by_units(kernel if in_step else kernel[:0]), _by_units(recurrent_kernel)
+    w, r = _by_units(kernel[:features], slots), _by_units(recurrent_kernel, slots)
     z = zeros((N, 4 * BYTES // x.itemsize), x.dtype)
     flat = (array.reshape(-1) for array in (gates, h, c, tanh_c, h0, c0, z, x))
-    _forward_tiled(*flat, mask, w, r, bias, in_step, shares(N))
+    _forward_tiled(*flat, mask, w, r, bias, in_step, biased, slots, shares(N))
     return h, c, LSTMCache(gates.reshape(N, T, 4 * U), tanh_c)
 
 
-def _by_units(w: np.ndarray) -> np.ndarray:
-    """Pack weights (K, 4U) by vectors of units, (blocks, K, 4 slots, V), flat: the gates of V units need no others."""
+def _by_units(w: np.ndarray, slots: int) -> np.ndarray:
+    """Pack weights (K, 4U) by vectors of units and by so many slots, (blocks, 4 / slots, K, slots, V), flat.
+
+    A block has all four slots of V units: their gates need no others.
+    """
     K, U, V = len(w), w.shape[1] // 4, BYTES // w.itemsize
     blocks = empty((-(-U // V) * K * 4 * V,), w.dtype)
     if len(blocks):
-        _pack_by_units(w, blocks)
+        _pack_by_units(w, slots, blocks)
     return blocks
 
 
 @compiled
-def _pack_by_units(w, blocks):
+def _pack_by_units(w, slots, blocks):
     K, U, V, flat = len(w), w.shape[1] // 4, width(w), w.reshape(w.size)
     for block in prange(-(-U // V)):
         u = block * V
         for k in range(K):
             for slot in range(4):
-                into = ((block * K + k) * 4 + slot) * V
+                into = (block * 4 * K + (slot // slots * K + k) * slots + slot % slots) * V
                 store(blocks, into, load_part(flat, (k * 4 + slot) * U + u, U - u))
 
 
 @compiled
-def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, pieces):
+def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, biased, slots, pieces):
     N = len(mask)
     for piece in prange(pieces):  # one thread owns some sequences and walks all their steps: no barrier
         first, last = piece * N // pieces, (piece + 1) * N // pieces
-        _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last)
+        _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, biased, slots, first, last)
 
 
 @inner
-def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last):
+def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, biased, slots, first, last):
     """Walk the sequences from first to last forward in time, a vector of units at a time.
 
-    ``gates`` holds x W at first, if that is not taken in the step, and the gates at the end; z (N, 4V) the
-    pre-activations of these units.
+    ``gates`` holds x W at first, if that is not taken in the step, with b if ``biased``, and the gates at the end;
+    z (N, 4V) the pre-activations of these units.
     """
     (N, T), U, V = mask.shape, len(bias) // 4, width(z)
     D = len(x) // (N * T) if in_step else 0
@@ -441,21 +455,24 @@ def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, 
         for u in range(0, U, V):
             for n in range(first, last):
                 if U - u >= V:
-                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, V)
+                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, biased, u, U, V)
                 else:
-                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, U - u)
+                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, biased, u, U, U - u)
             inputs = x, T * D, t * D, D, w
             if t == 0:
-                _step(gates, h, c, tanh_c, h0, c0, U, 0, z, mask, inputs, r, t, u, first, last)
+                _step(gates, h, c, tanh_c, h0, c0, U, 0, z, mask, inputs, r, slots, t, u, first, last)
             else:
-                _step(gates, h, c, tanh_c, h, c, T * U, (t - 1) * U, z, mask, inputs, r, t, u, first, last)
+                _step(gates, h, c, tanh_c, h, c, T * U, (t - 1) * U, z, mask, inputs, r, slots, t, u, first, last)
 
 
 @inner
-def _step(gates, h, c, tanh_c, h_prev, c_prev, stride, q, z, mask, inputs, r, t, u, first, last):
+def _step(gates, h, c, tanh_c, h_prev, c_prev, stride, q, z, mask, inputs, r, slots, t, u, first, last):
     """Compute a vector of units of step t; sequence n's previous states begin at n·stride + q."""
     T, U, V = mask.shape[1], h.size // mask.size, width(z)
-    _add_products(z, u, inputs, (h_prev, stride, q, U, r), first, last)  # (lstm.1)
+    if slots == 4:
+        _add_products(z, u, inputs, (h_prev, stride, q, U, r), first, last)  # (lstm.1)
+    else:
+        _add_products_by_pairs(z, u, inputs, (h_prev, stride, q, U, r), first, last)  # (lstm.1)
     for n in range(first, last):
         at, before = n * T + t, n * stride + q + u
         if not mask[n, t]:
@@ -466,61 +483,71 @@ def _step(gates, h, c, tanh_c, h_prev, c_prev, stride, q, z, mask, inputs, r, t,
             _cell(gates, h, c, tanh_c, at, z, n * 4 * V, c_prev, before, u, U, U - u)
 
 
-@inner
-def _add_products(z, u, inputs, states, first, last):
-    """Add x_t W, if taken in the step, and h_{t−1} R to the pre-activations of the units from u on.
+def _adder(slots, rows):
+    half, quarter = rows // 2, max(rows // 4, 1)
 
-    ``inputs`` and ``states`` say: row n of this matrix, from n·stride + q on, of K columns, times these packed weights.
-    """
-    n = first
-    while n < last:
-        if last - n >= _ROWS:
-            _add_tile(
-                z,
-                n,
-                u,
-                inputs,
-                spaced(n * inputs[1], inputs[1], _ROWS),
-                states,
-                spaced(n * states[1], states[1], _ROWS),
-            )
-            n += _ROWS
-        elif last - n >= 2:
-            _add_tile(z, n, u, inputs, spaced(n * inputs[1], inputs[1], 2), states, spaced(n * states[1], states[1], 2))
-            n += 2
-        else:
-            _add_tile(z, n, u, inputs, spaced(n * inputs[1], inputs[1], 1), states, spaced(n * states[1], states[1], 1))
-            n += 1
+    @inner
+    def add_products(z, u, inputs, states, first, last):
+        """Add x_t W, if taken in the step, and h_{t−1} R to the pre-activations of the units from u on.
+
+        ``inputs`` and ``states`` say: row n of this matrix, from n·stride + q on, of K columns, times these weights.
+        """
+        x, h = inputs[1], states[1]
+        for part in range(4 // slots):
+            n = first
+            while n < last:
+                if last - n >= rows:
+                    _add_tile(z, n, u, part, inputs, states, spaced(n * x, x, rows), spaced(n * h, h, rows), slots)
+                    n += rows
+                elif last - n >= half:
+                    _add_tile(z, n, u, part, inputs, states, spaced(n * x, x, half), spaced(n * h, h, half), slots)
+                    n += half
+                elif last - n >= quarter:
+                    of_x, of_h = spaced(n * x, x, quarter), spaced(n * h, h, quarter)
+                    _add_tile(z, n, u, part, inputs, states, of_x, of_h, slots)
+                    n += quarter
+                else:
+                    _add_tile(z, n, u, part, inputs, states, spaced(n * x, x, 1), spaced(n * h, h, 1), slots)
+                    n += 1
+
+    return add_products
 
 
 @inner(forceinline=True)
-def _add_tile(z, n, u, inputs, input_rows, states, state_rows):
-    """Add one tile of `_add_products`: as many sequences as there are offsets, from n on, by a vector of each slot."""
+def _add_tile(z, n, u, part, inputs, states, input_rows, state_rows, slots):
+    """Add one tile: as many sequences as there are offsets, from n on, by a vector of each of so many slots."""
     V = width(z)
-    sums = tile_load(z, n * 4 * V, 4 * V, len(state_rows), 4)
-    sums = _summed(sums, u, inputs, input_rows)
-    sums = _summed(sums, u, states, state_rows)
-    tile_store(z, n * 4 * V, 4 * V, sums)
+    at = (n * 4 + part * slots) * V
+    sums = tile_load(z, at, 4 * V, len(state_rows), slots)
+    sums = _summed(sums, u, part, inputs, input_rows, slots)
+    sums = _summed(sums, u, part, states, state_rows, slots)
+    tile_store(z, at, 4 * V, sums)
 
 
 @inner(forceinline=True)
-def _summed(sums, u, operands, rows):
+def _summed(sums, u, part, operands, rows, slots):
     a, _, q, K, w = operands
-    packed = 4 * u * K
+    packed = (4 * u + part * slots * width(w)) * K
     for k in range(q, q + K):
         sums = add_outer(sums, a, rows, k, w, packed)
-        packed += 4 * width(w)
+        packed += slots * width(w)
     return sums
 
 
+_add_products, _add_products_by_pairs = _adder(4, _ROWS), _adder(2, 2 * _ROWS)
+
+
 @inner(forceinline=True)
-def _start(z, row, gates, at, bias, in_step, u, U, left):
+def _start(z, row, gates, at, bias, in_step, biased, u, U, left):
     """Begin the pre-activations of a vector of units of one sequence: b, or x W + b."""
     V = width(z)
     for slot in range(4):
-        z_slot = load_part(bias, slot * U + u, left)
-        if not in_step:
-            z_slot = z_slot + load_part(gates, (at * 4 + slot) * U + u, left)
+        if in_step:
+            z_slot = load_part(bias, slot * U + u, left)
+        else:
+            z_slot = load_part(gates, (at * 4 + slot) * U + u, left)
+            if not biased:
+                z_slot = z_slot + load_part(bias, slot * U + u, left)
         store(z, row + slot * V, z_slot)
 
 

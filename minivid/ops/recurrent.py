@@ -90,7 +90,7 @@ def previous(states: np.ndarray, initial: np.ndarray) -> np.ndarray:
 # not read each other's states, so a thread owns some of them and walks all their steps without waiting for others.
 
 _ROWS = 8 if REGISTERS == 32 else 4  # rows of the tallest tile
-_FEW = 8  # sequences; fewer make too little use of each weight that a step fetches
+FEW = 8  # sequences; fewer make too little use of each weight that a step fetches
 _CACHE = 3 << 18  # bytes of weights
 _SMALL = 350_000  # multiplications
 _NONLINEAR = 50  # multiplications that take as long as a sigmoid or tanh
@@ -108,11 +108,12 @@ def shares(N: int) -> int:
 
 
 def input_in_step(N: int, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> bool:
-    """Whether to take x_t W in step t, and not for all steps at once: if all weights stay in a core's own cache.
+    """Whether to take x_t W in step t, and not for all steps at once.
 
-    That saves writing the products to memory, and reading them again. It depends on the shapes alone, as the bits do.
+    That saves writing the products to memory, and reading them again; but each thread fetches all weights in each step.
+    So they are to stay in a core's own cache, or each thread's share of the sequences makes enough use of them.
     """
-    return N >= _FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE
+    return N // shares(N) >= FEW or (N >= FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE)
 
 
 @inner

@@ -105,13 +105,15 @@ class _Strips(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _strips(grid: Grid, window_rows: int) -> _Strips:
+def _strips(grid: Grid, window_rows: int, threads: int = 1) -> _Strips:
     # Strips in a frame overlap by some rows of pixels, which are copied twice: they are at least three times as high.
     least = 2 * (window_rows - grid.SH) // grid.SH if grid.is_framed else 1
     rows = _evenly(grid.OH, max(STRIP // grid.OW, least))
     images = _evenly(grid.N, STRIP // (grid.OH * grid.OW)) if rows == grid.OH else 1
     if grid.OH * grid.OW == 1:
-        images = -(-images // ROWS) * ROWS  # whole tiles
+        parts = -(-grid.N // images)
+        parts = -(-parts // threads) * threads if parts > 1 else 1  # as many for each thread
+        images = -(-grid.N // (parts * ROWS)) * ROWS  # whole tiles
     FH, FW = grid.framed
     start = np.add.outer(np.arange(images) * FH * FW, np.arange(rows) * grid.SH * FW)
     start = np.add.outer(start, np.arange(grid.OW) * grid.SW).ravel() * grid.C
@@ -163,7 +165,7 @@ def gather_product(
         bias[: w.columns] = b
     if grid.positions == 0:
         return
-    F, strips = w.columns, _strips(grid, window_rows)
+    F, strips = w.columns, _strips(grid, window_rows, get_num_threads())
     into = into or (0, grid.OH * grid.OW * F, grid.OW * F, F)
     rows = _places(strips.images, strips.rows, grid.OW, into)
     segment, run = _segments(tap)

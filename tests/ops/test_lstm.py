@@ -320,8 +320,9 @@ def test_values_under_the_mask_change_nothing(name):
         np.testing.assert_array_equal(before[key], after[key])
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
-    inputs, upstream, mask = draw_arrays(21, 7, 5, 13, seed=3, masked=True, dtype=np.float32)
+@pytest.mark.parametrize("sizes", [(21, 7, 5, 13), (12, 3, 256, 161)])  # the second: weights beyond a core's cache
+def test_bits_do_not_depend_on_the_number_of_threads(sizes):
+    inputs, upstream, mask = draw_arrays(*sizes, seed=3, masked=True, dtype=np.float32)
     results, threads = [], numba.get_num_threads()
     try:
         for n in (1, threads):
