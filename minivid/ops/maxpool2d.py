@@ -426,28 +426,62 @@ def _backward_simd(dy, offset, win, dx, pixels, scratch, direct):
     down, right = win.DH // common_h * OW * C, win.DW // common_w * C
     tap_down, tap_right = -(win.SH // common_h) * win.KW, -(win.SW // common_w)
     steps = down, right, tap_down, tap_right
+    # The pixels where steps of the window begin, from its second to its last position, if it has 3 taps and moves by 2.
+    begin, inside = 2 - win.left, 0
+    if win.KW == 3 and win.SW == 2 and win.DW == 1 and begin >= 0:
+        inside = max(0, min(OW - 1, (W - begin) // 2))
     for row in prange(N * H):  # a gather: one thread owns a row of dx, and writes every element once
         n, r = row // H, row % H
         a, place, streamed = rows[r], row * W * C, len(scratch) > 0
-        segment = _segment(C) if streamed else W
-        for first in range(0, W, segment):
-            last = min(first + segment, W)
-            out, to = (scratch[get_thread_id()], -first * C) if streamed else (pixels, place)
-            for s in range(first, last):
-                b = columns[s]
-                at, tap = ((n * OH + first_i[r]) * OW + first_j[s]) * C, first_k[r] * win.KW + first_l[s]
-                if a == 1 and b == 1:  # constants, as above: all pixels where windows overlap by less than half
-                    _gather(dy, offset, at, tap, 1, 1, steps, out, to + s * C, direct)
-                elif a == 1 and b == 2:
-                    _gather(dy, offset, at, tap, 1, 2, steps, out, to + s * C, direct)
-                elif a == 2 and b == 1:
-                    _gather(dy, offset, at, tap, 2, 1, steps, out, to + s * C, direct)
-                elif a == 2 and b == 2:
-                    _gather(dy, offset, at, tap, 2, 2, steps, out, to + s * C, direct)
-                else:
-                    _gather(dy, offset, at, tap, a, b, steps, out, to + s * C, direct)
-            if streamed:
+        at, tap = (n * OH + first_i[r]) * OW * C, first_k[r] * win.KW
+        over = columns, first_j, first_l
+        if streamed:
+            out, segment = scratch[get_thread_id()], _segment(C)
+            for first in range(0, W, segment):
+                last = min(first + segment, W)
+                _gather_pixels(dy, offset, at, tap, a, over, first, last, steps, out, -first * C, direct)
                 stream_copy(out, 0, pixels, place + first * C, (last - first) * C)
+        elif inside > 0 and (a == 1 or a == 2):
+            _gather_pixels(dy, offset, at, tap, a, over, 0, begin, steps, pixels, place, direct)
+            if a == 1:
+                _gather_steps(dy, offset, at, tap, 1, inside, steps, pixels, place + begin * C, direct)
+            else:
+                _gather_steps(dy, offset, at, tap, 2, inside, steps, pixels, place + begin * C, direct)
+            _gather_pixels(dy, offset, at, tap, a, over, begin + 2 * inside, W, steps, pixels, place, direct)
+        else:
+            _gather_pixels(dy, offset, at, tap, a, over, 0, W, steps, pixels, place, direct)
+
+
+@inner
+def _gather_pixels(dy, offset, at, tap, rows, over, first, last, steps, out, to, direct):
+    """Sum what the pixels of a row from first to last get from the windows over them; ``at`` is of the first window."""
+    columns, first_j, first_l = over
+    C = dy.shape[3]
+    for s in range(first, last):
+        b, window, t = columns[s], at + first_j[s] * C, tap + first_l[s]
+        if rows == 1 and b == 1:  # constants, as above: all pixels where windows overlap by less than half
+            _gather(dy, offset, window, t, 1, 1, steps, out, to + s * C, direct)
+        elif rows == 1 and b == 2:
+            _gather(dy, offset, window, t, 1, 2, steps, out, to + s * C, direct)
+        elif rows == 2 and b == 1:
+            _gather(dy, offset, window, t, 2, 1, steps, out, to + s * C, direct)
+        elif rows == 2 and b == 2:
+            _gather(dy, offset, window, t, 2, 2, steps, out, to + s * C, direct)
+        else:
+            _gather(dy, offset, window, t, rows, b, steps, out, to + s * C, direct)
+
+
+@inner(forceinline=True)
+def _gather_steps(dy, offset, at, tap, rows, count, steps, out, to, direct):
+    """Do the same for two pixels at a time: the last tap of a window and the first of the next, then its second tap.
+
+    Which taps these are is the same all along the row, so that the loop keeps them in registers.
+    """
+    C = dy.shape[3]
+    for j in range(count):
+        window, pixel = at + j * C, to + 2 * j * C
+        _gather(dy, offset, window, tap + 2, rows, 2, steps, out, pixel, direct)
+        _gather(dy, offset, window + C, tap + 1, rows, 1, steps, out, pixel + C, direct)
 
 
 @compiled(parallel=False)
