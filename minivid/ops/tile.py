@@ -48,6 +48,7 @@ from minivid.simd import (
 ROWS = 8 if REGISTERS == 32 else 6  # positions per tile
 NEIGHBOURS = tuple(range(ROWS))
 STRIP = 192  # positions, more or less, that share a piece of work: their inputs stay in the cache
+LONG_STRIP = 264  # of (tile.2), whose sums go to memory and back for each strip
 TAPS = 576  # taps, at most, of a piece of work of (tile.2)
 MANY = 4  # blocks of columns, from which on the inputs of a strip are copied tile by tile
 STREAMED = 4_000_000  # bytes of outputs from which they go to memory past the caches
@@ -105,11 +106,11 @@ class _Strips(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _strips(grid: Grid, window_rows: int, threads: int = 1) -> _Strips:
+def _strips(grid: Grid, window_rows: int, most: int, threads: int = 1) -> _Strips:
     # Strips in a frame overlap by some rows of pixels, which are copied twice: they are at least three times as high.
     least = 2 * (window_rows - grid.SH) // grid.SH if grid.is_framed else 1
-    rows = _evenly(grid.OH, max(STRIP // grid.OW, least))
-    images = _evenly(grid.N, STRIP // (grid.OH * grid.OW)) if rows == grid.OH else 1
+    rows = _evenly(grid.OH, max(most // grid.OW, least))
+    images = _evenly(grid.N, most // (grid.OH * grid.OW)) if rows == grid.OH else 1
     if grid.OH * grid.OW == 1:
         parts = -(-grid.N // images)
         parts = -(-parts // threads) * threads if parts > 1 else 1  # as many for each thread
@@ -165,7 +166,7 @@ def gather_product(
         bias[: w.columns] = b
     if grid.positions == 0:
         return
-    F, strips = w.columns, _strips(grid, window_rows, get_num_threads())
+    F, strips = w.columns, _strips(grid, window_rows, STRIP, get_num_threads())
     into = into or (0, grid.OH * grid.OW * F, grid.OW * F, F)
     rows = _places(strips.images, strips.rows, grid.OW, into)
     segment, run = _segments(tap)
@@ -458,7 +459,7 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     F, K = dy.shape[1], len(tap)
     if grid.positions == 0 or K == 0:
         return np.zeros((K, F), dy.dtype)
-    strips = _strips(grid, window_rows)
+    strips = _strips(grid, window_rows, LONG_STRIP)
     rows = -(-K // ROWS) * ROWS  # the last tile repeats the last tap; its extra rows are cut off
     tap = np.concatenate([tap, np.repeat(tap[-1:], rows - K)])
     # Partial sums or one: by the shapes alone, so that the bits do not depend on the threads.
