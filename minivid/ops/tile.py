@@ -465,7 +465,7 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     # Partial sums or one: by the shapes alone, so that the bits do not depend on the threads.
     pieces = min(PIECES, PARTIAL_SUMS // (rows * F)) if strips.count >= PIECES else 1
     pieces = max(1, pieces)
-    works = -(-2 * get_num_threads() // pieces)  # groups of taps, so that there is work for all threads
+    works = -(-get_num_threads() // pieces)  # groups of taps, so that there is work for all threads
     while pieces * works % get_num_threads():
         works += 1
     taps = min(TAPS, -(-rows // works // ROWS) * ROWS)
