@@ -65,6 +65,7 @@ WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of
 SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
 PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 1_000_000  # multiplications that take as long, see `saves`
 PER_PIXEL = 30  # the same for (conv2d.2) with strides, which takes the tile once for each phase
+PER_FETCH = 4  # the same for a weight of (winograd.3) that does not stay in the second cache from block to block
 TOTAL, PER_FEW = 7, 4800  # the same for filters that fill no vector: vectors for a total; for each tile
 MARGIN = 1.1  # how many fewer there must be
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
@@ -134,7 +135,10 @@ def saves(N: int, win: Window, C: int, F: int, dtype) -> bool:
     """
     vector = BYTES // np.dtype(dtype).itemsize
     direct = N * win.OH * win.OW * tile.products(F, win.KH, win.KW * C, vector)
-    return applies(win) and MARGIN * _cost(N, win, C, F, vector, _few(win, C, F, vector)) < direct
+    if not applies(win):
+        return False
+    cost = _cost(N, win, C, F, vector, _few(win, C, F, vector)) + _cost_of_fetching(N, win, C, F, vector)
+    return MARGIN * cost < direct
 
 
 @functools.lru_cache(maxsize=256)
@@ -147,7 +151,8 @@ def saves_input(x_shape: tuple[int, ...], win: Window, F: int, dtype) -> bool:
         return saves(N, over, F, C, dtype)
     phases = win.SH * win.SW
     direct = N * H * W * (win.KH * win.KW * F // phases + PER_PIXEL) * _whole(C, vector) + phases * START
-    return MARGIN * _cost(N, over, F, phases * _whole(C, vector), vector) < direct
+    filters = phases * _whole(C, vector)
+    return MARGIN * (_cost(N, over, F, filters, vector) + _cost_of_fetching(N, over, F, filters, vector)) < direct
 
 
 @functools.lru_cache(maxsize=256)
@@ -164,6 +169,19 @@ def _cost(N: int, win: Window, C: int, F: int, vector: int, few: int = 0) -> int
     per_tile = products + PER_CHANNEL * (phases * _whole(C, vector) + _whole(F - few, vector))
     per_tile += few * _cost_of_few(C, vector)
     return _tiles(N, win) * per_tile + PER_WEIGHT * (phases * weights + C * few) + START
+
+
+def _cost_of_fetching(N: int, win: Window, C: int, F: int, vector: int) -> int:
+    """Return what it costs that each block of tiles fetches the weights, if the cache has no room for both."""
+    weights, itemsize = SQUARE * win.SH * win.SW * C * _whole(F, vector), BYTES // vector
+    blocks = -(-_tiles(N, win) // _tiles_of_block(win.SH * win.SW * _whole(C, vector), itemsize))
+    return PER_FETCH * blocks * weights if weights * itemsize > WORKSPACE else 0
+
+
+def _tiles_of_block(channels: int, itemsize: int) -> int:
+    """Return how many tiles are transformed before they are multiplied: whole steps of the products."""
+    block = WORKSPACE // (SQUARE * itemsize * channels + SQUARE * 2 * BYTES) // (2 * ROWS) * 2 * ROWS
+    return max(block, 2 * ROWS)
 
 
 def _cost_of_few(C: int, vector: int) -> int:
@@ -245,8 +263,7 @@ def _correlated(x, w, bias, win: Window, full, low: float, y, phases: tuple[int,
     tiles = _tiles(len(x), win)
     threads = numba.get_num_threads()
     share = -(-tiles // threads)
-    block = WORKSPACE // (SQUARE * dtype.itemsize * (lanes_C + 2 * vector)) // (2 * ROWS) * 2 * ROWS
-    block = min(max(block, 2 * ROWS), _whole(max(share, 1), 2 * ROWS))
+    block = min(_tiles_of_block(lanes_C, dtype.itemsize), _whole(max(share, 1), 2 * ROWS))
     v_step = lanes_C * block + vector  # one vector more, lest the 36 stores of a tile meet in one place of the cache
     m_step = 2 * vector * block + vector
     v = empty((threads, SQUARE * v_step), dtype)
