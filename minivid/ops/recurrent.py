@@ -91,7 +91,7 @@ def previous(states: np.ndarray, initial: np.ndarray) -> np.ndarray:
 
 _ROWS = 8 if REGISTERS == 32 else 4  # rows of the tallest tile
 FEW = 8  # sequences; fewer make too little use of each weight that a step fetches
-_CACHE = 3 << 18  # bytes of weights
+_CACHE, _SHARED_CACHE = 3 << 18, 8 << 20  # bytes of weights: in a core's own cache, in the one of all cores
 _SMALL = 350_000  # multiplications
 _NONLINEAR = 50  # multiplications that take as long as a sigmoid or tanh
 
@@ -111,9 +111,10 @@ def input_in_step(N: int, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> b
     """Whether to take x_t W in step t, and not for all steps at once.
 
     That saves writing the products to memory, and reading them again; but each thread fetches all weights in each step.
-    So they are to stay in a core's own cache, or each thread's share of the sequences makes enough use of them.
+    So they are to stay in a core's own cache, or in the one of all cores if each thread has enough use for them.
     """
-    return N // shares(N) >= FEW or (N >= FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE)
+    room = _SHARED_CACHE if N // shares(N) >= FEW else _CACHE
+    return N >= FEW and kernel.nbytes + recurrent_kernel.nbytes <= room
 
 
 @inner
