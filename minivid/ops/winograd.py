@@ -50,6 +50,7 @@ from minivid.simd import (
     stream_copy,
     tile_full,
     tile_load,
+    tile_load_transposed,
     tile_store,
     tile_store_totals,
     where,
@@ -63,7 +64,7 @@ SQUARE = SIZE * SIZE
 
 WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of a core
 SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
-PER_CHANNEL, PER_WEIGHT, START = 400, 1000, 1_000_000  # multiplications that take as long, see `saves`
+PER_CHANNEL, PER_WEIGHT, START = 400, 500, 500_000  # multiplications that take as long, see `saves`
 PER_PIXEL = 30  # the same for (conv2d.2) with strides, which takes the tile once for each phase
 PER_FETCH = 4  # the same for a weight of (winograd.3) that does not stay in the second cache from block to block
 TOTAL, PER_FEW = 7, 4800  # the same for filters that fill no vector: vectors for a total; for each tile
@@ -149,10 +150,12 @@ def saves_input(x_shape: tuple[int, ...], win: Window, F: int, dtype) -> bool:
         return False
     if win.SH * win.SW == 1:
         return saves(N, over, F, C, dtype)
-    phases = win.SH * win.SW
-    direct = N * H * W * (win.KH * win.KW * F // phases + PER_PIXEL) * _whole(C, vector) + phases * START
-    filters = phases * _whole(C, vector)
-    return MARGIN * (_cost(N, over, F, filters, vector) + _cost_of_fetching(N, over, F, filters, vector)) < direct
+    phases, lanes = win.SH * win.SW, _whole(C, vector)
+    taps = win.KH * win.KW * F // phases
+    odd = lanes // vector % 2 * vector // 2  # a tile of one vector takes longer than half a tile of two
+    direct = N * H * W * (tile.products(C, 1, taps, vector) + taps * odd + PER_PIXEL * lanes) + 2 * phases * START
+    cost = _cost(N, over, F, phases * lanes, vector) + _cost_of_fetching(N, over, F, phases * lanes, vector)
+    return MARGIN * cost < direct
 
 
 @functools.lru_cache(maxsize=256)
@@ -305,7 +308,7 @@ def _transformed_weights(w: np.ndarray, dtype) -> np.ndarray:
     blocks = -(-lanes // (2 * vector))
     u = empty((SQUARE * (C * lanes + blocks * vector),), dtype)
     halves = empty((PIECES, SQUARE * vector), dtype)
-    _transform_weights(wide, _tap_matrix(KH, dtype), _tap_matrix(KW, dtype), halves, u)
+    _transform_weights(wide, _scales(dtype), halves, u)
     return u
 
 
@@ -320,43 +323,50 @@ def _turned(w: np.ndarray, dtype) -> np.ndarray:
 @compiled
 def _turn(w, w_turned):
     KH, KW, C, F = w.shape
-    blocks = -(-C // 16)
+    V = width(w)
+    blocks = -(-C // V)
     for work in prange(KH * KW * blocks):
-        k, l, c0 = work // (KW * blocks), work // blocks % KW, work % blocks * 16
-        for f0 in range(0, F, 16):  # squares of 16 x 16 stay in the first cache
-            for f in range(f0, min(f0 + 16, F)):
-                for c in range(c0, min(c0 + 16, C)):
-                    w_turned[KH - 1 - k, KW - 1 - l, f, c] = w[k, l, c, f]
+        tap, c = work // blocks, work % blocks * V
+        begin, into = tap * C * F, (KH * KW - 1 - tap) * F * C
+        whole = F // V * V if C - c >= V else 0
+        for f in range(0, whole, V):
+            tile_store(w_turned, into + f * C + c, C, tile_load_transposed(w, begin + c * F + f, F))
+        for f in range(whole, F):
+            for row in range(c, min(c + V, C)):
+                w_turned.flat[into + f * C + row] = w.flat[begin + row * F + f]
 
 
 @functools.cache
-def _tap_matrix(r: int, dtype) -> np.ndarray:
-    return matrices(SIZE + 1 - r, r)[1].astype(dtype)
+def _scales(dtype) -> np.ndarray:
+    """Return what (winograd.2) divides pᵏ by, inverted, for each pair of points: G is A of as many taps, scaled."""
+    scales = [1 / _scale(p) for p in POINTS] + [1]
+    return np.outer(scales, scales).ravel().astype(dtype)
 
 
 @compiled
-def _transform_weights(w, GH, GW, halves, u):
+def _transform_weights(w, scales, halves, u):
     """Write G w Gᵀ."""
     KH, KW, C, F = w.shape
     V = width(w)
-    vectors = F // V
+    blocks = -(-F // (2 * V))
     for piece in prange(PIECES):
         half = halves[piece]
-        for item in range(piece * vectors * C // PIECES, (piece + 1) * vectors * C // PIECES):
-            f, c = item // C * V, item % C
+        for item in range(piece * blocks * C // PIECES, (piece + 1) * blocks * C // PIECES):
+            f, c = item // C * 2 * V, item % C
             into, panel = _place(c, f, C, F, V)
-            for i in range(SIZE):
+            for column in range(0, min(2 * V, F - f), V):
                 for l in range(KW):
-                    total = splat(GH, i * KH) * load(w, (l * C + c) * F + f)
-                    for k in range(1, KH):
-                        total = total + splat(GH, i * KH + k) * load(w, ((k * KW + l) * C + c) * F + f)
-                    store(half, (i * KW + l) * V, total)
-            for i in range(SIZE):
-                for j in range(SIZE):
-                    total = splat(GW, j * KW) * load(half, i * KW * V)
-                    for l in range(1, KW):
-                        total = total + splat(GW, j * KW + l) * load(half, (i * KW + l) * V)
-                    store(u, into + (i * SIZE + j) * panel, total)  # G w Gᵀ of (winograd.3)
+                    spread = _spread(w, (l * C + c) * F + f + column, KW * C * F, KH)
+                    _store_six(half, l * V, SIZE * V, *spread)
+                for i in range(SIZE):
+                    q0, q1, q2, q3, q4, q5 = _spread(half, i * SIZE * V, V, KW)
+                    q0, q1, q2 = splat(scales, 6 * i) * q0, splat(scales, 6 * i + 1) * q1, splat(scales, 6 * i + 2) * q2
+                    q3, q4, q5 = (
+                        splat(scales, 6 * i + 3) * q3,
+                        splat(scales, 6 * i + 4) * q4,
+                        splat(scales, 6 * i + 5) * q5,
+                    )
+                    _store_six(u, into + i * SIZE * panel + column, panel, q0, q1, q2, q3, q4, q5)
 
 
 @inner
@@ -810,15 +820,15 @@ def _transform_outputs(dy, begin, row, pixel, F, MH, MW, half, q, into, block_st
     V = width(dy)
     for f in range(0, F, V):
         for s in range(MW):
-            _spread(dy, begin + s * pixel + f, row, MH, half, s * V, SIZE * V)
+            _store_six(half, s * V, SIZE * V, *_spread(dy, begin + s * pixel + f, row, MH))
         for i in range(SIZE):
-            _spread(half, i * SIZE * V, V, MW, q, into + i * SIZE * point_step, point_step)
+            _store_six(q, into + i * SIZE * point_step, point_step, *_spread(half, i * SIZE * V, V, MW))
         into += block_step
 
 
 @inner
-def _spread(y, at, step, M, q, into, q_step):
-    """Write A y of M numbers y."""
+def _spread(y, at, step, M):
+    """Return A y of M numbers y."""
     zero = full(y, 0.0)
     y0, y1 = load(y, at), load(y, at + step)
     y2 = load(y, at + 2 * step) if M > 2 else zero
@@ -827,7 +837,7 @@ def _spread(y, at, step, M, q, into, q_step):
     even_a, odd_a = y0 + AA * y2 + AAAA * y4, A * (y1 + AA * y3)
     even_b, odd_b = y0 + BB * y2 + BBBB * y4, B * (y1 + BB * y3)
     infinity = load(y, at + (M - 1) * step)
-    _store_six(q, into, q_step, y0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, infinity)
+    return y0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, infinity
 
 
 @inner
@@ -879,31 +889,24 @@ def _add_turned(v, v_at, q, q_at, count, z, into, fresh):
 def _gathered_weights(z: np.ndarray, C: int, KH: int, KW: int) -> np.ndarray:
     """Return Gᵀ z G of the first C of the sums z (36, C or more, F), F being whole vectors: (KH, KW, C, F)."""
     dw = empty((KH, KW, C, z.shape[2]), z.dtype)
-    halves = empty((PIECES, SQUARE * BYTES // z.itemsize), z.dtype)
-    _gather_weights(z, _tap_matrix(KH, z.dtype), _tap_matrix(KW, z.dtype), halves, dw)
+    halves = empty((PIECES, 2, SQUARE * BYTES // z.itemsize), z.dtype)
+    _gather_weights(z, _scales(z.dtype), halves, dw)
     return dw
 
 
 @compiled
-def _gather_weights(z, GH, GW, halves, dw):
-    """Write Gᵀ z G."""
+def _gather_weights(z, scales, halves, dw):
+    """Write Gᵀ z G, that is Aᵀ of the scaled z."""
     KH, KW, C, F = dw.shape
     V = width(z)
-    stride = z.shape[1] * F
     for piece in prange(PIECES):
-        half = halves[piece]
+        half, taps = halves[piece, 0], halves[piece, 1]
         for c in range(piece * C // PIECES, (piece + 1) * C // PIECES):
             for f in range(0, F, V):
-                at = c * F + f
-                for k in range(KH):
-                    for j in range(SIZE):
-                        total = splat(GH, k) * load(z, at + j * stride)
-                        for i in range(1, SIZE):
-                            total = total + splat(GH, i * KH + k) * load(z, at + (i * SIZE + j) * stride)
-                        store(half, (k * SIZE + j) * V, total)
+                for point in range(SQUARE):
+                    scaled = splat(scales, point) * load(z, (point * z.shape[1] + c) * F + f)
+                    store(taps, point * V, scaled)
+                _output_tile(taps, 0, V, half, taps, KH, KW)
                 for k in range(KH):
                     for l in range(KW):
-                        total = splat(GW, l) * load(half, k * SIZE * V)
-                        for j in range(1, SIZE):
-                            total = total + splat(GW, j * KW + l) * load(half, (k * SIZE + j) * V)
-                        store(dw, ((k * KW + l) * C + c) * F + f, total)  # (winograd.4)
+                        store(dw, ((k * KW + l) * C + c) * F + f, load(taps, (k * SIZE + l) * V))  # (winograd.4)
