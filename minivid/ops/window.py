@@ -89,15 +89,14 @@ def window_of(
 
 def pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
     """Return ``value`` as two positive ints, doubling a single one."""
-    values = (value, value) if _is_int(value) else value
-    is_pair = isinstance(values, tuple | list) and len(values) == 2
-    if not is_pair or not all(_is_int(v) and v > 0 for v in values):
+    first, second = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, value)
+    if not (_is_int(first) and _is_int(second) and first > 0 and second > 0):
         raise ValueError(f"{name} must be a positive int or a pair of them, got {value!r}")
-    return int(values[0]), int(values[1])
+    return int(first), int(second)
 
 
 def _is_int(value: object) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    return type(value) is int or (hasattr(value, "__index__") and not isinstance(value, bool))
 
 
 def _padding(padding, image, extent, strides) -> tuple[tuple[int, int], tuple[int, int]]:
