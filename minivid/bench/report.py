@@ -126,18 +126,19 @@ def _rounded(value: float) -> float:
 
 def method_of(record: dict) -> str:
     """Say in two sentences how the times were taken."""
-    threads, rounds = record["machine"]["threads"], f"{record['rounds']} rounds, in {record['passes']} passes"
+    threads, rounds = record["machine"]["threads"], f"{record['rounds']} rounds"
     if "gpu" in record["machine"]:
         return _method_on_gpu(record)
     if "PyTorch" not in record["versions"]:
         return (
-            f"minivid runs in a process of its own on {threads} threads, float32; times are medians of {rounds} "
-            "over all shapes, each a block of calls, after a warm-up."
+            f"minivid runs in a process of its own on {threads} threads, float32, in {rounds} through all shapes, "
+            "in each a block of calls after a warm-up. Times are medians over the rounds of the medians of the blocks."
         )
     return (
         f"minivid and PyTorch run in two processes, {threads} threads each, float32, and take turns: {rounds} "
-        "over all shapes, in each a block of calls of the one, then of the other, after a warm-up. Times are medians "
-        "over the rounds; PyTorch is timed in each memory layout that suits it, and the faster one counts."
+        "through all shapes, in each a block of calls of the one, then of the other, after a warm-up. Times are "
+        "medians over the rounds of the medians of the blocks; PyTorch is timed in each memory layout that suits it, "
+        "and the faster one counts."
     )
 
 
@@ -148,7 +149,7 @@ def _method_on_gpu(record: dict) -> str:
         else "minivid runs in a process of its own"
     )
     return (
-        f"{sides}, float32: {record['rounds']} rounds, in {record['passes']} passes over all shapes, in each a block "
+        f"{sides}, float32: {record['rounds']} rounds through all shapes, in each a block "
         "of calls, after a warm-up, timed by CUDA events. Times are medians over the rounds. Copies of the arrays take "
         "turns, so that the cache does not hold them. Each case is launched from Python and replayed as a CUDA graph, "
         "PyTorch's in each memory layout too; the fastest of a side counts."
@@ -337,14 +338,14 @@ def print_report(record: dict) -> None:
     >>> machine = {"cpu": "a CPU", "system": "Linux x86_64", "threads": 2, "vector_bytes": 32,
     ...            "flops_per_second": 2e11, "bytes_per_second": 2e10}
     >>> print_report({"date": "2030-01-02", "versions": {"minivid": "0.1.0"}, "machine": machine, "rounds": 9,
-    ...               "passes": 3, "instructions": "native", "quick": False, "busy_cores": 0.01, "groups": [],
+    ...               "instructions": "native", "quick": False, "busy_cores": 0.01, "groups": [],
     ...               "ladders": [], "memory": None})
     a CPU, Linux x86_64, 2 threads, vectors of 32 bytes
     multiply-add peak 200 GFLOP/s, copy bandwidth 20.0 GB/s
     minivid 0.1.0; 2030-01-02
     <BLANKLINE>
-    minivid runs in a process of its own on 2 threads, float32; times are medians of 9 rounds, in 3 passes over all
-    shapes, each a block of calls, after a warm-up.
+    minivid runs in a process of its own on 2 threads, float32, in 9 rounds through all shapes, in each a block of calls
+    after a warm-up. Times are medians over the rounds of the medians of the blocks.
     PyTorch is not installed: these are minivid's own figures. To compare: pip install torch
     """
     from rich.console import Console
@@ -411,7 +412,7 @@ def markdown_blocks(record: dict) -> dict[str, str]:
     >>> machine = {"cpu": "a CPU", "system": "Linux x86_64", "threads": 2, "vector_bytes": 32,
     ...            "flops_per_second": 2e11, "bytes_per_second": 2e10}
     >>> blocks = markdown_blocks({"date": "2030-01-02", "versions": {"minivid": "0.1.0"}, "machine": machine,
-    ...     "rounds": 9, "passes": 3, "instructions": "native", "quick": False, "busy_cores": 0.01, "groups": [],
+    ...     "rounds": 9, "instructions": "native", "quick": False, "busy_cores": 0.01, "groups": [],
     ...     "ladders": [], "memory": None})
     >>> print(blocks["machine"])
     - a CPU, Linux x86_64, 2 threads, vectors of 32 bytes
@@ -476,7 +477,7 @@ def write_page(page: str | os.PathLike, record: dict) -> None:
     >>> machine = {"cpu": "a CPU", "system": "Linux x86_64", "threads": 2, "vector_bytes": 32,
     ...            "flops_per_second": 2e11, "bytes_per_second": 2e10}
     >>> write_page(page, {"date": "2030-01-02", "versions": {"minivid": "0.1.0"}, "machine": machine,
-    ...     "rounds": 9, "passes": 3, "instructions": "native", "quick": False, "busy_cores": 0.01, "groups": [],
+    ...     "rounds": 9, "instructions": "native", "quick": False, "busy_cores": 0.01, "groups": [],
     ...     "ladders": [], "memory": None})
     >>> print(page.read_text().strip())
     <!-- bench:memory -->

@@ -20,8 +20,7 @@ from minivid.runs import write_json
 
 __all__ = ["run_bench"]
 
-ROUNDS, QUICK_ROUNDS = 9, 3
-PASSES = 3  # through all cases: a minute in which the machine is slow spoils a third of the rounds of a case
+ROUNDS, QUICK_ROUNDS = 9, 3  # through all cases: a slow minute of the machine spoils one or two rounds of a case
 BLOCK_SECONDS = 0.1
 PAUSE_SECONDS = 0.02  # idle threads of the other side spin for some milliseconds before they sleep
 MEMORY_STEPS, QUICK_MEMORY_STEPS = [20, 220], [2, 6]
@@ -169,7 +168,6 @@ dense, step, neighbours, memory
         "instructions": isa,
         "quick": quick,
         "rounds": rounds,
-        "passes": PASSES,
         "groups": [report.group_record(*timed, machine) for timed in zip(measured, times, strict=True)],
         "ladders": [
             report.ladder_record(name, *ladder_cases(name, device), found, machine)
@@ -234,13 +232,15 @@ def _time_groups(
 ) -> list[list[list[tuple[float, str]]]]:
     """Return seconds and layout of each side, for each case of each group."""
     found: list[list[Seconds]] = [[{} for _ in group.cases] for group in measured]
-    for turn in range(PASSES):
-        for group, of_group in zip(measured, found, strict=True):
-            title = f"{group.title}, pass {turn + 1} of {PASSES}"
-            for case, seconds in zip(track(group.cases, title), of_group, strict=True):
-                workers = [ours, *peers] if group.with_peer else [ours]
-                for side_layout, times in _in_turns(workers, case, rounds // PASSES).items():
-                    seconds.setdefault(side_layout, []).extend(times)
+    jobs = [
+        (case, [ours, *peers] if group.with_peer else [ours], seconds)
+        for group, of_group in zip(measured, found, strict=True)
+        for case, seconds in zip(group.cases, of_group, strict=True)
+    ]
+    for turn in range(rounds if jobs else 0):
+        for case, workers, seconds in track(jobs, f"Round {turn + 1} of {rounds}"):
+            for side_layout, times in _in_turns(workers, case, rounds=1).items():
+                seconds.setdefault(side_layout, []).extend(times)
     return [[_medians(seconds) for seconds in of_group] for of_group in found]
 
 

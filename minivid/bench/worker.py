@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import statistics
 import sys
 import time
 from importlib.metadata import version
@@ -94,17 +95,19 @@ class Side:
         return self._seconds(layout, calls=1)
 
     def block(self, layout: str, calls: int) -> float:
-        """Return the mean seconds of some calls in a row, after one that is not timed: it wakes threads and caches."""
+        """Return the seconds of a call, out of some in a row, after one that wakes threads and caches."""
         self._seconds(layout, calls=1)
         return self._seconds(layout, calls)
 
     def _seconds(self, layout: str, calls: int) -> float:
-        call = self.variants[layout]
+        """Return the median seconds of some calls."""
+        call, times = self.variants[layout], []
         with self._forced():
-            start = time.perf_counter()
             for _ in range(calls):
+                start = time.perf_counter()
                 call()
-            return (time.perf_counter() - start) / calls
+                times.append(time.perf_counter() - start)
+        return statistics.median(times)
 
     def _forced(self) -> contextlib.AbstractContextManager:
         return use(self.rung) if self.rung else contextlib.nullcontext()

@@ -40,7 +40,6 @@ def a_record(with_peer=True):
         "instructions": "native",
         "quick": False,
         "rounds": 9,
-        "passes": 3,
         "busy_cores": 0.02,
         "groups": groups,
         "ladders": [ladder],

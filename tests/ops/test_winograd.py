@@ -242,7 +242,8 @@ def test_winograd_is_taken_where_it_saves():
     assert saves(8, 224, 32, 12)  # twelve take a whole vector in either way
     assert not saves(1, 6, 256, 256)  # one tile: transforming the weights does
     assert saves(16, 56, 64, 64, kernel=4, strides=2)  # 144 products for 25 outputs, instead of 400
-    assert not saves(16, 56, 64, 64, strides=2)  # 121 instead of 225, but each block fetches the weights of four phases
+    assert saves(16, 56, 64, 64, strides=2)  # 121 products instead of 225
+    assert not saves(8, 28, 256, 64, strides=2)  # the same, but each block fetches the weights of four phases
     assert not saves(16, 56, 64, 64, kernel=2, strides=2)  # one tap in each phase
     assert not saves(16, 56, 64, 64, dilation=2)
     assert not saves(16, 56, 64, 64, kernel=1)
