@@ -190,10 +190,11 @@ def test_one_step_does_not_look_ahead(output):
 @pytest.mark.parametrize("feedback", [False, True])
 def test_first_step_of_a_roll_out_is_a_one_step_prediction(output, feedback):
     model, frames = generator(output), random_frames(2, 4, 8, 8, 1)
-    rolled = roll_out(model, frames, 3, feedback)
-    assert rolled.shape == (2, 3, 8, 8, 1)
-    np.testing.assert_allclose(rolled[:, 0], one_step(model, frames)[:, -1], atol=1e-6)
-    np.testing.assert_allclose(rolled[:, :1], roll_out(model, frames, 1, feedback), atol=1e-6)
+    with minivid.use("tiled"):  # by default the number of frames decides which implementation runs: they round apart
+        rolled = roll_out(model, frames, 3, feedback)
+        assert rolled.shape == (2, 3, 8, 8, 1)
+        np.testing.assert_allclose(rolled[:, 0], one_step(model, frames)[:, -1], atol=1e-6)
+        np.testing.assert_allclose(rolled[:, :1], roll_out(model, frames, 1, feedback), atol=1e-6)
 
 
 def test_feedback_sees_its_own_predictions():
