@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Idle OpenMP threads soon sleep. Spinning on would be several times slower when another process needs the cores, and
-# sleeping at once costs 50 µs of waking at each loop: GNU's threads wait about 20 µs for the next one. Read once, when
+# sleeping at once costs 50 µs of waking at each loop: GNU's threads wait about 0.1 ms for the next one. Read once, when
 # the first parallel loop starts; whoever sets the variables keeps the say.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("GOMP_SPINCOUNT", "6000")
 
 import numba
 from numba.core import event

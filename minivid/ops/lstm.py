@@ -72,7 +72,7 @@ from minivid.ops.tile import column_sums, gather_product, packed, rows_of
 from minivid.simd import (
     BYTES,
     REGISTERS,
-    add_outer,
+    add_outers,
     full,
     load,
     load_part,
@@ -528,10 +528,7 @@ def _add_tile(z, n, u, part, inputs, states, input_rows, state_rows, slots):
 def _summed(sums, u, part, operands, rows, slots):
     a, _, q, K, w = operands
     packed = (4 * u + part * slots * width(w)) * K
-    for k in range(q, q + K):
-        sums = add_outer(sums, a, rows, k, w, packed)
-        packed += slots * width(w)
-    return sums
+    return add_outers(sums, a, rows, q, K, w, packed, slots * width(w))
 
 
 _add_products, _add_products_by_pairs = _adder(4, _ROWS), _adder(2, 2 * _ROWS)
@@ -588,7 +585,7 @@ def lstm_backward_tiled(dh, dc, x, kernel, recurrent_kernel, h, c, cache, h0=Non
     )
     (N, T, D), U = x.shape, len(recurrent_kernel)
     dz = empty((N * T, 4 * U), x.dtype)
-    w = packed(recurrent_kernel[None], x.dtype, transpose=True)
+    w = packed(recurrent_kernel[None], x.dtype, transpose=True, vectors=2)
     dh_next, dc_next = zeros((N, w.padded), x.dtype), np.zeros((N, U), x.dtype)
     flat = (array.reshape(-1) for array in (dz, dh, dc, gates, tanh_c, c, c0, dh_next))
     _backward_tiled(*flat, mask, w.blocks, dc_next, shares(N))

@@ -19,7 +19,7 @@ import numpy as np
 from minivid.backend import xp_of
 from minivid.cuda import blocks, constants, resident_blocks
 from minivid.jit import inner
-from minivid.simd import REGISTERS, add_outer, spaced, tile_load, tile_store, width
+from minivid.simd import REGISTERS, add_outers, spaced, tile_load, tile_store, width
 
 
 def sizes_of(op: str, slots: int, x, kernel, recurrent_kernel) -> tuple[int, int, int, int]:
@@ -91,7 +91,7 @@ def previous(states: np.ndarray, initial: np.ndarray) -> np.ndarray:
 
 _ROWS = 8 if REGISTERS == 32 else 4  # rows of the tallest tile
 FEW = 8  # sequences; fewer make too little use of each weight that a step fetches
-_CACHE, _SHARED_CACHE = 3 << 18, 8 << 20  # bytes of weights: in a core's own cache, in the one of all cores
+_CACHE = 3 << 18  # bytes of weights that stay in a core's own cache
 _SMALL = 350_000  # multiplications
 _NONLINEAR = 50  # multiplications that take as long as a sigmoid or tanh
 
@@ -111,10 +111,9 @@ def input_in_step(N: int, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> b
     """Whether to take x_t W in step t, and not for all steps at once.
 
     That saves writing the products to memory, and reading them again; but each thread fetches all weights in each step.
-    So they are to stay in a core's own cache, or in the one of all cores if each thread has enough use for them.
+    So they are to stay in a core's own cache: from the one of all cores, they come fast in some machines only.
     """
-    room = _SHARED_CACHE if N // shares(N) >= FEW else _CACHE
-    return N >= FEW and kernel.nbytes + recurrent_kernel.nbytes <= room
+    return N >= FEW and kernel.nbytes + recurrent_kernel.nbytes <= _CACHE
 
 
 @inner
@@ -149,16 +148,10 @@ def _add_tile(a, rows, q, K, w, columns, y, padded, n, f):
     into, packed = n * padded + f, f * K
     if columns - f > V:
         wide = tile_load(y, into, padded, R, 2)
-        for k in range(q, q + K):
-            wide = add_outer(wide, a, rows, k, w, packed)
-            packed += 2 * V
-        tile_store(y, into, padded, wide)
+        tile_store(y, into, padded, add_outers(wide, a, rows, q, K, w, packed, 2 * V))
     else:
         narrow = tile_load(y, into, padded, R, 1)
-        for k in range(q, q + K):
-            narrow = add_outer(narrow, a, rows, k, w, packed)
-            packed += V
-        tile_store(y, into, padded, narrow)
+        tile_store(y, into, padded, add_outers(narrow, a, rows, q, K, w, packed, V))
 
 
 @inner

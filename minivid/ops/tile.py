@@ -8,10 +8,10 @@
     matrix product a b            start[m] = m·K                          tap[k] = k
     convolution, position (n,i,j) start = ((n·H + i·SH)·W + j·SW)·C       tap = (k·DH·W + l·DW)·C + c
 
-so one loop does both, without copying windows out of the image. A tile is 8 positions (6 where there are but 16
-vector registers) by 2 vectors of columns: its sums stay in registers while k runs, and each step costs 2 loads of w,
-8 broadcasts of x and 16 multiply-adds. The weights are packed so that the 2 vectors of each k follow one another.
-docs/ops/tile.md draws it.
+so one loop does both, without copying windows out of the image. A tile is 8 positions by 2 vectors of columns, or 6 by
+4 (6 by 2 where there are but 16 vector registers): its sums stay in registers while k runs, and a step of the first
+costs 2 loads of w, 8 broadcasts of x and 16 multiply-adds. The weights are packed so that the vectors of each k follow
+one another. docs/ops/tile.md draws it.
 """
 
 from functools import lru_cache
@@ -28,6 +28,7 @@ from minivid.simd import (
     add_inner,
     add_inner_part,
     add_outer,
+    add_outers,
     entries,
     load,
     prefetch,
@@ -45,7 +46,9 @@ from minivid.simd import (
     width,
 )
 
-ROWS = 8 if REGISTERS == 32 else 6  # positions per tile
+ROWS = 8 if REGISTERS == 32 else 6  # positions per tile of 2 vectors
+WIDE = 4 if REGISTERS == 32 else 2  # vectors of a block of weights, and of a wide tile
+WIDE_ROWS = 6  # positions of a wide tile
 NEIGHBOURS = tuple(range(ROWS))
 STRIP = 192  # positions, more or less, that share a piece of work: their inputs stay in the cache
 LONG_STRIP = 264  # of (tile.2), whose sums go to memory and back for each strip
@@ -171,10 +174,12 @@ def gather_product(
     rows = _places(strips.images, strips.rows, grid.OW, into)
     segment, run = _segments(tap)
     few = _few(w, segment, run)
-    blocks = -(-(F - few.columns) * y.itemsize // (2 * BYTES)) + (few.columns > 0)
-    splits = min(blocks, -(-2 * get_num_threads() // strips.count))  # so that there is work for all threads
+    whole = _whole(F - few.columns, BYTES // y.itemsize) * y.itemsize // BYTES  # vectors of columns
+    vectors = WIDE if strips.count * whole >= WIDE * get_num_threads() else 2  # so that there is work for all threads
+    blocks = -(-whole // vectors) + (few.columns > 0)
+    splits = min(blocks, -(-2 * get_num_threads() // strips.count))
     scratch = empty((get_num_threads(), strips.size if grid.is_framed else 0), y.dtype)
-    sizes = (strips.images, strips.rows, strips.count, splits)
+    sizes = (strips.images, strips.rows, strips.count, splits, vectors)
     out = (y.dtype.type(low), is_streamed(y), *into)
     weights = w.blocks, F, w.padded, few.rows, few.columns
     _products(x.ravel(), grid, sizes, strips.start, segment, run, weights, bias, y.ravel(), rows, out, scratch)
@@ -192,8 +197,8 @@ def _few(w: "Packed", segment: np.ndarray, run: int) -> _Few:
     V = BYTES // w.blocks.itemsize
     columns = few_columns(w.columns, len(segment), run, V)
     first = w.columns - columns
-    begin = first // (2 * V) * 2 * V  # of the block that they are in
-    step, K = min(2 * V, w.padded - begin), len(segment) * run
+    begin = first // (WIDE * V) * WIDE * V  # of the block that they are in
+    step, K = min(WIDE * V, w.padded - begin), len(segment) * run
     rows = np.zeros((_whole(columns, 3), len(segment), _whole(run, V)), w.blocks.dtype)
     if columns:
         block = w.blocks[begin * K : (begin + step) * K].reshape(len(segment), run, step)
@@ -234,10 +239,10 @@ def is_streamed(y) -> bool:
 
 @compiled
 def _products(x, grid, sizes, start, segment, run, weights, b, y, rows, out, scratch):
-    images, strip_rows, strips, splits = sizes
+    images, strip_rows, strips, splits, vectors = sizes
     _, F, _, _, few = weights
-    V = width(x)
-    blocks, per_image = -(-(F - few) // (2 * V)) + (few > 0), -(-grid.OH // strip_rows)
+    columns = vectors * width(x)
+    blocks, per_image = -(-(F - few) // columns) + (few > 0), -(-grid.OH // strip_rows)
     for work in prange(strips * splits):
         strip, split = work // splits, work % splits
         n, i = strip // per_image * images, strip % per_image * strip_rows
@@ -252,12 +257,14 @@ def _products(x, grid, sizes, start, segment, run, weights, b, y, rows, out, scr
         size = M * grid.SH * grid.SW * grid.C
         pace = size // (blocks * (M // ROWS + 1)) + 1
         for block in range(split * blocks // splits, (split + 1) * blocks // splits):
-            f = block * 2 * V
+            f = block * columns
             ahead = x, first + size + block * (M // ROWS + 1) * pace, pace
             if len(framed):
-                _strip_products(framed, begin, start, M, segment, run, weights, b, f, out, y, rows, place, ahead)
+                _strip_products(
+                    framed, begin, start, M, segment, run, weights, b, f, columns, out, y, rows, place, ahead
+                )
             else:
-                _strip_products(x, begin, start, M, segment, run, weights, b, f, out, y, rows, place, ahead)
+                _strip_products(x, begin, start, M, segment, run, weights, b, f, columns, out, y, rows, place, ahead)
 
 
 @inner
@@ -286,33 +293,50 @@ def _frame(x, grid, n, i, framed):
 
 
 @inner
-def _strip_products(x, first, start, M, segment, run, weights, b, f, out, y, rows, place, ahead):
+def _strip_products(x, first, start, M, segment, run, weights, b, f, columns, out, y, rows, place, ahead):
+    """Compute the columns from f on of a strip: in wide tiles if they are as many vectors, or two vectors at a time."""
     w, F, padded, few_rows, few = weights
-    if f >= F - few:
+    V = width(x)
+    end = min(f + columns, F - few)
+    if f >= end:
         _strip_inner_products(x, first, start, M, segment, run, few_rows, b, F - few, few, out, y, rows, place)
-    elif M < ROWS:
-        for m in range(M):
-            offsets, into = entries(start, m, 1), entries(rows, m, 1)
-            _tile(x, offsets, first, segment, run, w, b, f, F - few, padded, out, y, into, place)
+    elif WIDE == 4 and end - f > 3 * V:
+        _wide_tiles(x, first, start, M, segment, run, w, padded, b, f, end, out, y, rows, place, ahead)
     else:
-        for m in range(0, M, ROWS):
+        for pair in range(f, end, 2 * V):
+            if end - pair > V:
+                _tiles(x, first, start, M, segment, run, w, padded, b, pair, end, out, y, rows, place, ahead)
+            else:
+                _narrow_tiles(x, first, start, M, segment, run, w, padded, b, pair, end, out, y, rows, place, ahead)
+
+
+def _tiler(size, vectors):
+    @inner
+    def tiles(x, first, start, M, segment, run, w, padded, b, f, F, out, y, rows, place, ahead):
+        """Compute up to so many vectors of columns from f on, for the positions of a strip."""
+        for m in range(M if size > M else 0):
+            offsets, into = entries(start, m, 1), entries(rows, m, 1)
+            _tile(x, offsets, first, segment, run, w, padded, b, f, F, vectors, out, y, into, place)
+        for m in range(0, M if size <= M else 0, size):
             # The last tile begins early enough to be full: what it shares with the one before comes out equal.
-            at = min(m, M - ROWS)
-            offsets, into = entries(start, at, ROWS), entries(rows, at, ROWS)
-            prefetch(ahead[0], ahead[1] + m // ROWS * ahead[2], ahead[2])
-            _tile(x, offsets, first, segment, run, w, b, f, F - few, padded, out, y, into, place)
+            at = min(m, M - size)
+            offsets, into = entries(start, at, size), entries(rows, at, size)
+            prefetch(ahead[0], ahead[1] + m // size * ahead[2], ahead[2])
+            _tile(x, offsets, first, segment, run, w, padded, b, f, F, vectors, out, y, into, place)
+
+    return tiles
 
 
 @inner(forceinline=True)
-def _tile(x, offsets, first, segment, run, w, b, f, F, padded, out, y, rows, place):
-    """Compute as many positions as there are offsets, up to 2 vectors of columns from f on: (tile.1)."""
-    V, R, packed, step = width(x), len(offsets), f * len(segment) * run, min(2 * width(x), padded - f)
-    if F - f > V:
-        wide = _summed(tile_repeat(b, f, R, 2), x, offsets, first, segment, run, w, packed, 2 * V)
-        _write(y, rows, place + f, tile_at_least(wide, out[0]), F - f, out[1])
-    else:
-        narrow = _summed(tile_repeat(b, f, R, 1), x, offsets, first, segment, run, w, packed, step)
-        _write(y, rows, place + f, tile_at_least(narrow, out[0]), F - f, out[1])
+def _tile(x, offsets, first, segment, run, w, padded, b, f, F, vectors, out, y, rows, place):
+    """Compute as many positions as there are offsets, up to so many vectors of columns from f on: (tile.1)."""
+    block = f // (WIDE * width(x)) * WIDE * width(x)  # of weights, that column f is in
+    packed, step = block * len(segment) * run + f - block, min(WIDE * width(x), padded - block)
+    sums = _summed(tile_repeat(b, f, len(offsets), vectors), x, offsets, first, segment, run, w, packed, step)
+    _write(y, rows, place + f, tile_at_least(sums, out[0]), F - f, out[1])
+
+
+_wide_tiles, _tiles, _narrow_tiles = _tiler(WIDE_ROWS, WIDE), _tiler(ROWS, 2), _tiler(ROWS, 1)
 
 
 @inner(forceinline=True)
@@ -326,9 +350,8 @@ def _write(y, rows, place, sums, left, streamed):
 @inner(forceinline=True)
 def _summed(sums, x, offsets, first, segment, run, w, packed, step):
     for s in range(len(segment)):
-        for q in range(first + segment[s], first + segment[s] + run):
-            sums = add_outer(sums, x, offsets, q, w, packed)  # (tile.1)
-            packed += step
+        sums = add_outers(sums, x, offsets, first + segment[s], run, w, packed, step)  # (tile.1)
+        packed += run * step
     return sums
 
 
@@ -374,21 +397,24 @@ def _inner(sums, x, offsets, first, segment, run, w, i, step):
 
 
 class Packed(NamedTuple):
-    """Weights (K, columns) in blocks of 2 vectors of columns, (K, 2V) each; the last is (K, V) where that will do."""
+    """Weights (K, columns) in blocks of 4 vectors of columns, say, (K, 4V) each; the last is as wide as it needs."""
 
     blocks: np.ndarray
     columns: int
     padded: int  # columns, rounded up to whole vectors
 
 
-def packed(w, dtype, order=None, transpose: bool = False) -> Packed:
-    """Pack the matrices w[t] of a stack (taps, C, F), transposed if so wished, one below the other in ``order``."""
+def packed(w, dtype, order=None, transpose: bool = False, vectors: int = WIDE) -> Packed:
+    """Pack the matrices w[t] of a stack (taps, C, F), transposed if so wished, one below the other in ``order``.
+
+    ``vectors`` of columns make a block: `WIDE` for `gather_product`.
+    """
     w = np.ascontiguousarray(w, dtype=dtype)
     order = np.arange(len(w)) if order is None else order
     K, columns = w.shape[1:] if not transpose else w.shape[:0:-1]
     padded = _whole_vectors(columns, w.dtype)
     blocks = empty((padded * K * len(order),), w.dtype)
-    _pack(w, order, transpose, blocks)
+    _pack(w, order, transpose, vectors, blocks)
     return Packed(blocks, columns, padded)
 
 
@@ -400,25 +426,25 @@ def _whole_vectors(columns: int, dtype) -> int:
 
 
 @compiled
-def _pack(w, order, transpose, blocks):
+def _pack(w, order, transpose, vectors, blocks):
     columns = w.shape[1] if transpose else w.shape[2]
-    works = len(order) * -(-columns // (2 * width(blocks)))
+    works = len(order) * -(-columns // (vectors * width(blocks)))
     if w.size < SERIAL:
         for work in range(works):
-            _pack_block(w, order, transpose, work, blocks)
+            _pack_block(w, order, transpose, vectors, work, blocks)
     else:
         for work in prange(works):
-            _pack_block(w, order, transpose, work, blocks)
+            _pack_block(w, order, transpose, vectors, work, blocks)
 
 
 @inner
-def _pack_block(w, order, transpose, work, blocks):
+def _pack_block(w, order, transpose, vectors, work, blocks):
     """Pack one matrix's part of one block of columns."""
     K, columns = (w.shape[2], w.shape[1]) if transpose else (w.shape[1], w.shape[2])
     V, all_K, flat = width(blocks), len(order) * K, w.reshape(w.size)
-    wide = -(-columns // (2 * V))
-    t, f = work // wide, work % wide * 2 * V
-    step = 2 * V if columns - f > V else V
+    wide = -(-columns // (vectors * V))
+    t, f = work // wide, work % wide * vectors * V
+    step = min(vectors * V, -(-(columns - f) // V) * V)
     into, matrix = f * all_K + t * K * step, order[t] * K * columns
     for j in range(f, f + step, V):
         if transpose:

@@ -25,7 +25,7 @@ from fractions import Fraction
 
 import numba
 import numpy as np
-from numba import prange
+from numba import get_thread_id, prange
 
 from minivid.jit import PIECES, compiled, inner
 from minivid.memory import empty, zeros
@@ -37,6 +37,7 @@ from minivid.simd import (
     add_inner,
     add_inner_part,
     add_outer,
+    add_outers,
     fma,
     full,
     load,
@@ -67,8 +68,11 @@ SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work o
 PER_CHANNEL, PER_WEIGHT, START = 400, 500, 500_000  # multiplications that take as long, see `saves`
 PER_PIXEL = 30  # the same for (conv2d.2) with strides, which takes the tile once for each phase
 PER_FETCH = 1  # the same for a weight of (winograd.3) that does not stay in the second cache from block to block
+PER_SHARED = 600  # the same for each channel and filter of a tile of (winograd.4) that all threads work on
 TOTAL, PER_FEW = 7, 4800  # the same for filters that fill no vector: vectors for a total; for each tile
 MARGIN = 1.1  # how many fewer there must be
+APART, TILES_APART = 8, 16  # pieces of the tiles of (winograd.4), each of one thread; tiles of a piece at least
+PARTIAL_SUMS = 1_200_000  # elements that their partial sums may take together
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
 GROUP = 8  # tiles that a thread transforms at a time
 ROWS = 8 if REGISTERS == 32 else 6  # tiles per step of the products in (winograd.3); of one vector, twice as many
@@ -163,7 +167,12 @@ def saves_weights(N: int, win: Window, C: int, F: int, dtype) -> bool:
     """Whether (winograd.4) takes less time than (conv2d.3), counted as in `saves`."""
     vector = BYTES // np.dtype(dtype).itemsize
     direct = N * win.OH * win.OW * win.KH * win.KW * C * _whole(F, vector)
-    return applies(win) and MARGIN * _cost(N, win, C, F, vector) < direct
+    if not applies(win):
+        return False
+    cost, tiles = _cost(N, win, C, F, vector), _tiles(N, win)
+    if _pieces(win, C, F, tiles, vector) == 1:
+        cost += PER_SHARED * tiles * (win.SH * win.SW * _whole(C, vector) + _whole(F, vector))
+    return MARGIN * cost < direct
 
 
 def _cost(N: int, win: Window, C: int, F: int, vector: int, few: int = 0) -> int:
@@ -621,9 +630,8 @@ def _summed(sums, v, at, block_step, C, u, u_at, rows, columns):
     V = width(v)
     tiles = spaced(0, V, rows)
     for c in range(0, C, V):
-        for lane in range(min(V, C - c)):
-            sums = add_outer(sums, v, tiles, at + lane, u, u_at)
-            u_at += columns * V
+        sums = add_outers(sums, v, tiles, at, min(V, C - c), u, u_at, columns * V)
+        u_at += V * columns * V
         at += block_step
     return sums
 
@@ -735,19 +743,24 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
     tiles = _tiles(len(x), win)
     if tiles == 0:
         return np.zeros((win.KH, win.KW, C, F), dtype)
-    chunk = min(CHUNK, max(GROUP, SHARED // (SQUARE * dtype.itemsize * (lanes_C + lanes_F))))
-    chunk = _whole(-(-tiles // -(-tiles // chunk)), GROUP)
+    per_tile = SQUARE * (lanes_C + lanes_F) * dtype.itemsize
+    pieces = _pieces(win, C, F, tiles, vector)
+    chunks = numba.get_num_threads() if pieces > 1 else 1  # that are worked on at a time
+    chunk = min(CHUNK, max(GROUP, (SHARED if pieces == 1 else WORKSPACE) // per_tile))
+    share = -(-tiles // pieces)
+    chunk = _whole(-(-share // -(-share // chunk)), GROUP)
     v_step, q_step = lanes_C * chunk + vector, lanes_F * chunk + vector
-    v, q = empty((SQUARE * v_step,), dtype), empty((SQUARE * q_step,), dtype)
-    z = (empty if phases == 1 else zeros)((SQUARE, lanes_C, _whole(F - few, vector)), dtype)
-    z_few = empty((SQUARE, few, lanes_C), dtype)  # vectors run along the channels
-    groups = chunk // GROUP
+    v, q = empty((chunks, SQUARE * v_step), dtype), empty((chunks, SQUARE * q_step), dtype)
+    z = (empty if phases == 1 else zeros)((pieces, SQUARE, lanes_C, _whole(F - few, vector)), dtype)
+    z_few = empty((pieces, SQUARE, few, lanes_C), dtype)  # vectors run along the channels
+    groups = chunk // GROUP if pieces == 1 else chunks
     patches = empty((groups, SIZE, SIZE, _whole(C, vector)), dtype)
     outputs = empty((groups, SIZE, SIZE, lanes_F), dtype)
     halves = empty((groups, SQUARE * vector), dtype)
     KH, KW = _taps(win)
     work = tiles, chunk, SIZE + 1 - KH, SIZE + 1 - KW, *_full(win)
-    _sum_products(x, dy, win, work, v, v_step, q, q_step, patches, outputs, halves, z, z_few)
+    sum_products = _sum_products if pieces == 1 else _sum_products_apart
+    sum_products(x, dy, win, work, v, v_step, q, q_step, patches, outputs, halves, z, z_few)
     if phases > 1:
         dw = _gathered_weights(z, lanes_C, KH, KW).reshape(KH, KW, win.SH, win.SW, lanes_C // phases, -1)
         dw = dw.swapaxes(1, 2).reshape(KH * win.SH, KW * win.SW, lanes_C // phases, -1)  # (winograd.5)
@@ -759,45 +772,92 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
     return np.ascontiguousarray(dw)
 
 
+def _pieces(win: Window, C: int, F: int, tiles: int, vector: int) -> int:
+    """Return in how many pieces the tiles are summed, each by one thread; 1 if all threads share each chunk of tiles.
+
+    By the shapes alone, so that the bits do not depend on the threads.
+    """
+    sums = SQUARE * win.SH * win.SW * _whole(C, vector) * _whole(F, vector)
+    pieces = min(APART, PARTIAL_SUMS // sums, tiles // TILES_APART)
+    return pieces // 2 * 2 if pieces > 3 else 1
+
+
 @compiled
-def _sum_products(x, dy, win, work, v, v_step, q, q_step, patches, outputses, halves, z, z_few):
-    """Write the sums of (winograd.4) over all tiles: chunk after chunk, whatever the number of threads."""
-    tiles, chunk, MH, MW, full_H, full_W = work
-    C, lanes, few = x.shape[3], z.shape[2], z_few.shape[1]
-    V = width(x)
-    per_phase = -(-C // V)
-    blocks = win.SH * win.SW * per_phase
+def _sum_products(x, dy, win, work, v, v_step, q, q_step, patches, outputs, halves, z, z_few):
+    """Write the sums of (winograd.4) over all tiles: chunk after chunk, all threads sharing each."""
+    tiles, chunk = work[:2]
+    blocks = win.SH * win.SW * -(-x.shape[3] // width(x))
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for group in prange(-(-count // GROUP)):
-            patch, outputs, half = patches[group], outputses[group], halves[group]
-            n, i, j = _position(first + group * GROUP, win, MH, MW)
-            for t in range(group * GROUP, min((group + 1) * GROUP, count)):
-                r, s = i * win.SH - win.top, j * win.SW - win.left
-                _prefetch_tile(x, n, r, s + win.SW * SIZE, win.SH * SIZE, win.SW * MW)  # of the next tile
-                _prefetch_tile(dy, n, i, j + MW, MH, MW)
-                _input_tiles(x, n, r, s, win, patch, half, v, t * V, per_phase * chunk * V, chunk * V, v_step)
-                _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)  # (winograd.4)
-                n, i, j = _next(n, i, j, win, MH, MW)
-        for work in prange(SQUARE * blocks):
-            point, block = work // blocks, work % blocks
-            a, b = block // per_phase // win.SW, block // per_phase % win.SW
-            if (point // SIZE == SIZE - 1 and a >= full_H) or (point % SIZE == SIZE - 1 and b >= full_W):
-                continue  # no product at infinity
-            v_begin = point * v_step + block * chunk * V
-            for f in range(0, lanes, 2 * V):
-                for lane in range(0, min(V, C - block % per_phase * V), CHANNELS):
-                    v_at = v_begin + lane
-                    q_at = point * q_step + f // V * chunk * V
-                    into = ((point * blocks + block) * V + lane) * lanes + f
-                    if f + 2 * V <= lanes:
-                        _add_pair(v, v_at, q, q_at, chunk * V, count, z, into, lanes, first == 0)
-                    else:
-                        _add_single(v, v_at, q, q_at, count, z, into, lanes, first == 0)
-            for single in range(few):
-                q_at = point * q_step + lanes * chunk + single
-                into = ((point * few + single) * blocks + block) * V
-                _add_turned(v, v_begin, q, q_at, count, z_few, into, first == 0)
+            scratch = patches[group], outputs[group], halves[group]
+            begin, end = group * GROUP, min((group + 1) * GROUP, count)
+            _transform_tiles(x, dy, win, work, first, begin, end, v[0], v_step, q[0], q_step, scratch)
+        sums = z[0], z_few[0], first == 0
+        for item in prange(SQUARE * blocks):
+            _add_products(x, win, work, item, v[0], v_step, q[0], q_step, count, sums)
+
+
+@compiled
+def _sum_products_apart(x, dy, win, work, v, v_step, q, q_step, patches, outputs, halves, z, z_few):
+    """Do the same for each piece of the tiles: a thread on its own, in the second cache of its core."""
+    tiles, chunk = work[:2]
+    blocks = win.SH * win.SW * -(-x.shape[3] // width(x))
+    for piece in prange(len(z)):
+        thread = get_thread_id()
+        v_own, q_own, scratch = v[thread], q[thread], (patches[thread], outputs[thread], halves[thread])
+        start, stop = piece * tiles // len(z), (piece + 1) * tiles // len(z)
+        for first in range(start, stop, chunk):
+            count = min(chunk, stop - first)
+            _transform_tiles(x, dy, win, work, first, 0, count, v_own, v_step, q_own, q_step, scratch)
+            sums = z[piece], z_few[piece], first == start
+            for item in range(SQUARE * blocks):
+                _add_products(x, win, work, item, v_own, v_step, q_own, q_step, count, sums)
+
+
+@inner
+def _transform_tiles(x, dy, win, work, first, begin, end, v, v_step, q, q_step, scratch):
+    """Write Bᵀ x B and A dy Aᵀ of the tiles first + begin to first + end."""
+    _, chunk, MH, MW, _, _ = work
+    patch, outputs, half = scratch
+    V = width(x)
+    phase_step = -(-x.shape[3] // V) * chunk * V
+    n, i, j = _position(first + begin, win, MH, MW)
+    for t in range(begin, end):
+        r, s = i * win.SH - win.top, j * win.SW - win.left
+        _prefetch_tile(x, n, r, s + win.SW * SIZE, win.SH * SIZE, win.SW * MW)  # of the next tile
+        _prefetch_tile(dy, n, i, j + MW, MH, MW)
+        _input_tiles(x, n, r, s, win, patch, half, v, t * V, phase_step, chunk * V, v_step)
+        _gradient_tile(dy, n, i, j, MH, MW, outputs, half, q, t * V, chunk * V, q_step)  # (winograd.4)
+        n, i, j = _next(n, i, j, win, MH, MW)
+
+
+@inner
+def _add_products(x, win, work, item, v, v_step, q, q_step, count, sums):
+    """Add the products of ``count`` tiles at one point, for one vector of channels and all filters."""
+    _, chunk, _, _, full_H, full_W = work
+    z, z_few, fresh = sums
+    C, lanes, few, V = x.shape[3], z.shape[2], z_few.shape[1], width(x)
+    per_phase = -(-C // V)
+    blocks = win.SH * win.SW * per_phase
+    point, block = item // blocks, item % blocks
+    a, b = block // per_phase // win.SW, block // per_phase % win.SW
+    if (point // SIZE == SIZE - 1 and a >= full_H) or (point % SIZE == SIZE - 1 and b >= full_W):
+        return  # no product at infinity
+    v_begin = point * v_step + block * chunk * V
+    for f in range(0, lanes, 2 * V):
+        for lane in range(0, min(V, C - block % per_phase * V), CHANNELS):
+            v_at = v_begin + lane
+            q_at = point * q_step + f // V * chunk * V
+            into = ((point * blocks + block) * V + lane) * lanes + f
+            if f + 2 * V <= lanes:
+                _add_pair(v, v_at, q, q_at, chunk * V, count, z, into, lanes, fresh)
+            else:
+                _add_single(v, v_at, q, q_at, count, z, into, lanes, fresh)
+    for single in range(few):
+        q_at = point * q_step + lanes * chunk + single
+        into = ((point * few + single) * blocks + block) * V
+        _add_turned(v, v_begin, q, q_at, count, z_few, into, fresh)
 
 
 @inner
@@ -887,8 +947,8 @@ def _add_turned(v, v_at, q, q_at, count, z, into, fresh):
 
 
 def _gathered_weights(z: np.ndarray, C: int, KH: int, KW: int) -> np.ndarray:
-    """Return Gᵀ z G of the first C of the sums z (36, C or more, F), F being whole vectors: (KH, KW, C, F)."""
-    dw = empty((KH, KW, C, z.shape[2]), z.dtype)
+    """Return Gᵀ z G of the first C channels of z (pieces, 36, C or more, F), F being whole vectors: (KH, KW, C, F)."""
+    dw = empty((KH, KW, C, z.shape[3]), z.dtype)
     halves = empty((PIECES, 2, SQUARE * BYTES // z.itemsize), z.dtype)
     _gather_weights(z, _scales(z.dtype), halves, dw)
     return dw
@@ -904,8 +964,10 @@ def _gather_weights(z, scales, halves, dw):
         for c in range(piece * C // PIECES, (piece + 1) * C // PIECES):
             for f in range(0, F, V):
                 for point in range(SQUARE):
-                    scaled = splat(scales, point) * load(z, (point * z.shape[1] + c) * F + f)
-                    store(taps, point * V, scaled)
+                    total = load(z, (point * z.shape[2] + c) * F + f)
+                    for other in range(1, len(z)):
+                        total = total + load(z, ((other * SQUARE + point) * z.shape[2] + c) * F + f)
+                    store(taps, point * V, splat(scales, point) * total)
                 _output_tile(taps, 0, V, half, taps, KH, KW)
                 for k in range(KH):
                     for l in range(KW):

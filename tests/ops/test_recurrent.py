@@ -92,7 +92,7 @@ def test_add_product_adds_to_its_own_rows_only(dtype, rows):
     K, columns, q = 3, 37, 2
     rng = np.random.default_rng(rows)
     a, w = rng.integers(-9, 10, (rows + 2, K + q)).astype(dtype), rng.integers(-9, 10, (K, columns)).astype(dtype)
-    weights = packed(w[None], np.dtype(dtype))
+    weights = packed(w[None], np.dtype(dtype), vectors=2)
     y = np.ones((rows + 2, weights.padded), dtype)
     add_product(a.ravel(), K + q, q, K, weights.blocks, columns, y.reshape(-1), weights.padded, 1, rows + 1)
     np.testing.assert_array_equal(y[1:-1, :columns], 1 + a[1:-1, q:] @ w)  # whole numbers: exact

@@ -69,8 +69,19 @@ def test_strips_of_images_and_of_rows(size, frame):
     assert_close(gather_product_transposed(x, grid, tap, rows, dy), gathered.T @ dy, terms=grid.positions)
 
 
+@pytest.mark.parametrize("M", [1, 5, 7, 300])
+@pytest.mark.parametrize("F", [64, 70, 100, 112, 129, 200])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_of_wide_tiles_and_of_what_is_left(dtype, F, M):
+    rng = np.random.default_rng(0)
+    for K in (10, 11):  # a round of the loop takes two
+        x, w, b = normal(rng, M, K, dtype=dtype), normal(rng, K, F, dtype=dtype), normal(rng, F, dtype=dtype)
+        y = product(x, rows_of(M, K), np.arange(K), 1, w, b)
+        assert_close(y, x.astype(np.float64) @ w + b, terms=K + 1, dtype=dtype)
+
+
 @pytest.mark.parametrize("M", [3, 50])
-@pytest.mark.parametrize("F", [1, 2, 3, 18, 36])
+@pytest.mark.parametrize("F", [1, 2, 3, 18, 36, 49, 53])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_few_columns_take_vectors_of_taps(dtype, F, M):
     rng = np.random.default_rng(0)
@@ -106,7 +117,7 @@ def test_column_sums(dtype):
 
 def test_bits_do_not_depend_on_the_number_of_threads():
     rng = np.random.default_rng(0)
-    x, w, dy = normal(rng, 500, 20), normal(rng, 20, 70), normal(rng, 500, 70)
+    x, w, dy = normal(rng, 500, 20), normal(rng, 20, 200), normal(rng, 500, 70)
     images, grid = normal(rng, 9, 20, 20, 3), Grid(9, 20, 20, 3, 20, 20, 1, 1, 0, 0, 1, 1)
     tap, d_images = np.arange(9), normal(rng, grid.positions, 33)
     assert_same_bits(

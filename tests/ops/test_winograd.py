@@ -117,16 +117,22 @@ def test_matches_the_reference(dtype, case, seed):
     assert_close(db, expected[3], terms=dy.size, dtype=dtype)
 
 
-@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(("C", "strides", "apart"), [(70, 1, True), (200, 1, False), (70, 2, False), (20, 2, True)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_many_tiles_and_channels(dtype, strides):
-    """More tiles than a block and a chunk hold, more channels than a vector: (winograd.3) to (winograd.5)."""
+def test_many_tiles_and_channels(dtype, C, strides, apart):
+    """More tiles than a block and a chunk hold, more channels than a vector: (winograd.3) to (winograd.5).
+
+    (winograd.4) has a piece of the tiles for each thread, or chunks that all threads share where its sums are many.
+    """
     size = 33 * strides, 30 * strides
-    case = (5, *size, 70), (3, 3, 70, 50), "same", strides
+    win = window_of(size, 3, strides, "same")
+    pieces = winograd._pieces(win, C, 50, winograd._tiles(5, win), simd.BYTES // np.dtype(dtype).itemsize)
+    assert (pieces > 1) == apart
+    case = (5, *size, C), (3, 3, C, 50), "same", strides
     x, w, b, dy = draw_arrays(*case, 0, dtype)
     y, dx, dw, db = compute("winograd", x, w, b, dy, "same", strides)
     expected = compute("loops", *(a.astype(np.float64) for a in (x, w, b, dy)), "same", strides)
-    for actual, wanted, terms in zip((y, dx, dw, db), expected, (631, 450, dy.size, dy.size), strict=True):
+    for actual, wanted, terms in zip((y, dx, dw, db), expected, (9 * C + 1, 450, dy.size, dy.size), strict=True):
         assert_close(actual, wanted, terms=terms, dtype=dtype)
 
 
@@ -196,9 +202,9 @@ def test_nan_spreads_within_the_tiles_that_see_it():
 # the same bits
 
 
-@pytest.mark.parametrize(("F", "strides"), [(33, 1), (40, 1), (33, 2)])
-def test_bits_do_not_depend_on_the_number_of_threads_or_the_run(F, strides):
-    x, w, b, dy = draw_arrays((3, 37, 29, 19), (3, 3, 19, F), "same", strides, 0, np.float32)
+@pytest.mark.parametrize(("C", "F", "strides"), [(19, 33, 1), (19, 40, 1), (300, 33, 1), (19, 33, 2)])
+def test_bits_do_not_depend_on_the_number_of_threads_or_the_run(C, F, strides):
+    x, w, b, dy = draw_arrays((3, 37, 29, C), (3, 3, C, F), "same", strides, 0, np.float32)
     threads = numba.get_num_threads()
     results = []
     try:
