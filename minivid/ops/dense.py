@@ -18,6 +18,7 @@ import numpy as np
 
 from minivid.backend import Op
 from minivid.ops.matmul import matmul_gpu, matmul_loops, matmul_tiled, sums_of_columns
+from minivid.ops.tile import column_sums
 
 __all__ = ["dense_backward", "dense_backward_input", "dense_backward_weights", "dense_forward"]
 
@@ -180,6 +181,24 @@ def _backward_weights_with(matmul, dy, x):
     return matmul(x_rows, dy_rows, transpose_a=True), dy_rows.sum(axis=0)  # (dense.3), (dense.4)
 
 
+# --- CPU: the register tile, whose sums begin with the bias ---------------------------------------------------
+
+
+def dense_forward_tiled(x, w, b=None):
+    """See `dense_forward`."""
+    rows = _rows(x)  # (M, D)
+    _check_weights(x, w, b)
+    return matmul_tiled(rows, w, bias=b).reshape(*x.shape[:-1], w.shape[1])  # (dense.1)
+
+
+def dense_backward_weights_tiled(dy, x):
+    """See `dense_backward_weights`."""
+    dtype = np.result_type(dy, x)
+    x_rows, dy_rows = _rows(x), np.ascontiguousarray(_rows(dy, "dy"), dtype=dtype)  # (M, D), (M, U)
+    _check_samples(dy, x)
+    return matmul_tiled(x_rows, dy_rows, transpose_a=True), column_sums(dy_rows)  # (dense.3), (dense.4)
+
+
 # --- GPU: kernels/matmul.cu ------------------------------------------------------------------------------
 #
 # The functions above serve there as well, with another product; only the bias has a kernel of its own.
@@ -197,7 +216,7 @@ def dense_backward_weights_gpu(dy, x):
 dense_forward = Op(
     reference=dense_forward_reference,
     loops=partial(_forward_with, matmul_loops),
-    tiled=partial(_forward_with, matmul_tiled),
+    tiled=dense_forward_tiled,
     gpu=partial(_forward_with, matmul_gpu),
 )
 dense_backward_input = Op(
@@ -209,7 +228,7 @@ dense_backward_input = Op(
 dense_backward_weights = Op(
     reference=dense_backward_weights_reference,
     loops=partial(_backward_weights_with, matmul_loops),
-    tiled=partial(_backward_weights_with, matmul_tiled),
+    tiled=dense_backward_weights_tiled,
     gpu=dense_backward_weights_gpu,
 )
 

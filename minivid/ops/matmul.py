@@ -111,25 +111,34 @@ def _suits_loops(M: int, K: int, N: int, transpose_b: bool) -> bool:
     return few_products or few_rows
 
 
-def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
-    """See `matmul`."""
+def matmul_tiled(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """See `matmul`; ``bias`` (N,), if there is one, is added to every row."""
     given_a, given_b = a, b
     a, b = _operands(a, b, transpose_a, transpose_b)
     (M, K), N = a.shape, b.shape[1]
     if _suits_loops(M, K, N, transpose_b):
-        return _by_loops(a, b)
+        return _plus(_by_loops(a, b), bias)
     dtype = np.result_type(a, b)
     if transpose_a and not transpose_b:  # (matmul.3): the rows of what lies in memory are positions, its columns taps
         rows = np.ascontiguousarray(given_a, dtype=dtype)
         b = np.ascontiguousarray(b, dtype=dtype)
-        return gather_product_transposed(rows, rows_of(*rows.shape), np.arange(M), 1, b)
+        return _plus(gather_product_transposed(rows, rows_of(*rows.shape), np.arange(M), 1, b), bias)
     a = np.ascontiguousarray(a, dtype=dtype)
-    if M <= _FEW_ROWS and not transpose_b:  # the same with rows and columns of a exchanged: b is read where it lies
-        return gather_product_transposed(a, rows_of(K, 1), np.arange(M) * K, 1, np.ascontiguousarray(b, dtype=dtype))
+    if M <= _FEW_ROWS and transpose_b:  # (matmul.2) turned round, b aᵀ: b is read where it lies
+        turned, rows = empty((N, M), dtype), np.ascontiguousarray(given_b, dtype=dtype)
+        gather_product(rows, rows_of(N, K), np.arange(K), 1, packed(a[None], dtype, transpose=True), None, turned)
+        return _plus(np.ascontiguousarray(turned.T), bias)
+    if M <= _FEW_ROWS:  # as transpose_a, with rows and columns of a exchanged: b is read where it lies
+        b = np.ascontiguousarray(b, dtype=dtype)
+        return _plus(gather_product_transposed(a, rows_of(K, 1), np.arange(M) * K, 1, b), bias)
     y = empty((M, N), dtype)
     weights = packed(given_b[None], dtype, transpose=transpose_b)
-    gather_product(a, rows_of(M, K), np.arange(K), 1, weights, None, y)  # (matmul.1)
+    gather_product(a, rows_of(M, K), np.arange(K), 1, weights, bias, y)  # (matmul.1)
     return y
+
+
+def _plus(y, bias):
+    return y if bias is None else np.add(y, bias, out=y)
 
 
 # --- GPU: kernels/matmul.cu --------------------------------------------------------------------------------------

@@ -67,11 +67,12 @@ WORKSPACE = 500_000  # bytes of a block of tiles, to stay in the second cache of
 SHARED = 8_000_000  # bytes of the tiles of (winograd.4) that all threads work on, to stay in the third cache
 PER_CHANNEL, PER_WEIGHT, START = 400, 500, 500_000  # multiplications that take as long, see `saves`
 PER_PIXEL = 30  # the same for (conv2d.2) with strides, which takes the tile once for each phase
-PER_FETCH = 1  # the same for a weight of (winograd.3) that does not stay in the second cache from block to block
+PER_FETCH = 4  # the same for a weight of (winograd.3) that does not stay in the second cache from block to block
+PER_SUM = 8  # the same for each sum of (winograd.4), which go to memory and back with every chunk of tiles
 PER_SHARED = 600  # the same for each channel and filter of a tile of (winograd.4) that all threads work on
 TOTAL, PER_FEW = 7, 4800  # the same for filters that fill no vector: vectors for a total; for each tile
 MARGIN = 1.1  # how many fewer there must be
-APART, TILES_APART = 8, 16  # pieces of the tiles of (winograd.4), each of one thread; tiles of a piece at least
+APART, TILES_APART = 8, 40  # pieces of the tiles of (winograd.4), each of one thread; tiles of a piece at least
 PARTIAL_SUMS = 1_200_000  # elements that their partial sums may take together
 CHUNK = 256  # tiles of (winograd.4) whose products are summed in registers
 GROUP = 8  # tiles that a thread transforms at a time
@@ -170,8 +171,11 @@ def saves_weights(N: int, win: Window, C: int, F: int, dtype) -> bool:
     if not applies(win):
         return False
     cost, tiles = _cost(N, win, C, F, vector), _tiles(N, win)
-    if _pieces(win, C, F, tiles, vector) == 1:
-        cost += PER_SHARED * tiles * (win.SH * win.SW * _whole(C, vector) + _whole(F, vector))
+    lanes_C, lanes_F = win.SH * win.SW * _whole(C, vector), _whole(F, vector)
+    pieces, chunk = _pieces(lanes_C, lanes_F, tiles, BYTES // vector)
+    cost += PER_SUM * -(-tiles // chunk) * SQUARE * lanes_C * lanes_F
+    if pieces == 1:
+        cost += PER_SHARED * tiles * (lanes_C + lanes_F)
     return MARGIN * cost < direct
 
 
@@ -743,12 +747,8 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
     tiles = _tiles(len(x), win)
     if tiles == 0:
         return np.zeros((win.KH, win.KW, C, F), dtype)
-    per_tile = SQUARE * (lanes_C + lanes_F) * dtype.itemsize
-    pieces = _pieces(win, C, F, tiles, vector)
+    pieces, chunk = _pieces(lanes_C, lanes_F, tiles, dtype.itemsize)
     chunks = numba.get_num_threads() if pieces > 1 else 1  # that are worked on at a time
-    chunk = min(CHUNK, max(GROUP, (SHARED if pieces == 1 else WORKSPACE) // per_tile))
-    share = -(-tiles // pieces)
-    chunk = _whole(-(-share // -(-share // chunk)), GROUP)
     v_step, q_step = lanes_C * chunk + vector, lanes_F * chunk + vector
     v, q = empty((chunks, SQUARE * v_step), dtype), empty((chunks, SQUARE * q_step), dtype)
     z = (empty if phases == 1 else zeros)((pieces, SQUARE, lanes_C, _whole(F - few, vector)), dtype)
@@ -772,14 +772,16 @@ def correlate_weights(dy: np.ndarray, x: np.ndarray, win: Window) -> np.ndarray:
     return np.ascontiguousarray(dw)
 
 
-def _pieces(win: Window, C: int, F: int, tiles: int, vector: int) -> int:
-    """Return in how many pieces the tiles are summed, each by one thread; 1 if all threads share each chunk of tiles.
+def _pieces(lanes_C: int, lanes_F: int, tiles: int, itemsize: int) -> tuple[int, int]:
+    """Return in how many pieces the tiles are summed, each by one thread, and how many tiles of a piece at a time.
 
-    By the shapes alone, so that the bits do not depend on the threads.
+    One piece means that all threads share its chunks. By the shapes alone: the bits do not depend on the threads.
     """
-    sums = SQUARE * win.SH * win.SW * _whole(C, vector) * _whole(F, vector)
-    pieces = min(APART, PARTIAL_SUMS // sums, tiles // TILES_APART)
-    return pieces // 2 * 2 if pieces > 3 else 1
+    pieces = min(APART, PARTIAL_SUMS // (SQUARE * lanes_C * lanes_F), tiles // TILES_APART) // 2 * 2
+    pieces, room = (pieces, WORKSPACE) if pieces > 2 else (1, SHARED)
+    chunk = min(CHUNK, max(GROUP, room // (SQUARE * itemsize * (lanes_C + lanes_F))))
+    share = -(-tiles // pieces)
+    return pieces, _whole(-(-share // -(-share // chunk)), GROUP)
 
 
 @compiled

@@ -126,7 +126,9 @@ def test_many_tiles_and_channels(dtype, C, strides, apart):
     """
     size = 33 * strides, 30 * strides
     win = window_of(size, 3, strides, "same")
-    pieces = winograd._pieces(win, C, 50, winograd._tiles(5, win), simd.BYTES // np.dtype(dtype).itemsize)
+    itemsize = np.dtype(dtype).itemsize
+    lanes_C, lanes_F = (winograd._whole(n, simd.BYTES // itemsize) for n in (C, 50))
+    pieces = winograd._pieces(strides**2 * lanes_C, lanes_F, winograd._tiles(5, win), itemsize)[0]
     assert (pieces > 1) == apart
     case = (5, *size, C), (3, 3, C, 50), "same", strides
     x, w, b, dy = draw_arrays(*case, 0, dtype)
@@ -248,8 +250,8 @@ def test_winograd_is_taken_where_it_saves():
     assert saves(8, 224, 32, 12)  # twelve take a whole vector in either way
     assert not saves(1, 6, 256, 256)  # one tile: transforming the weights does
     assert saves(16, 56, 64, 64, kernel=4, strides=2)  # 144 products for 25 outputs, instead of 400
-    assert saves(16, 56, 64, 64, strides=2)  # 121 products instead of 225
-    assert not saves(8, 28, 256, 64, strides=2)  # the same, but each block fetches the weights of four phases
+    assert saves(32, 32, 16, 32, kernel=5, strides=2)  # 144 products for 16 outputs, instead of 400
+    assert not saves(16, 56, 64, 64, strides=2)  # 121 instead of 225, but each block fetches weights of four phases
     assert not saves(16, 56, 64, 64, kernel=2, strides=2)  # one tap in each phase
     assert not saves(16, 56, 64, 64, dilation=2)
     assert not saves(16, 56, 64, 64, kernel=1)
