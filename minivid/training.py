@@ -20,6 +20,7 @@ from minivid.batches import (
     unpack,
 )
 from minivid.callbacks import Callback, CallbackList, History, TerminateOnNaN
+from minivid.passes import all_finite
 from minivid.progress import ProgressBar, track
 from minivid.splitting import split_validation
 
@@ -309,7 +310,7 @@ class Trainable:
     def _trouble(self, loss: float, batch: Batch) -> str | None:
         """Say what is not finite, or return None."""
         xp = xp_of(batch.x)
-        finite = [xp.isfinite(gradient).all() for layer in self.layers for gradient in layer.grads.values()]
+        finite = [all_finite(gradient) for layer in self.layers for gradient in layer.grads.values()]
         if np.isfinite(loss) and (not finite or bool(xp.stack(finite).all())):  # one question to the device, not many
             return None
         bad_gradient = self._first_bad_gradient()

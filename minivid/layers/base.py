@@ -10,6 +10,7 @@ import numpy as np
 
 from minivid import initializers
 from minivid.backend import device_of, to_device
+from minivid.passes import add_into, clear
 
 __all__ = ["Layer"]
 
@@ -309,7 +310,11 @@ class Layer:
     def zero_grads(self) -> None:
         """Set all gradients to zero."""
         for gradient in self.grads.values():
-            gradient[...] = 0
+            clear(gradient)
+
+    def add_grad(self, name: str, gradient: np.ndarray) -> None:
+        """Add to the gradient of a weight: one that is used twice gets the sum."""
+        add_into(self.grads[name], gradient)
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weights, then of the untrained state, in Keras's order, as NumPy arrays."""

@@ -94,8 +94,8 @@ class BatchNormalization(Layer):
         else:
             gradients = batch_norm_inference_backward(dy, self.x, gamma, *self.state.values(), self.epsilon)
         dx, dgamma, dbeta = gradients
-        self.grads["gamma"] += dgamma
-        self.grads["beta"] += dbeta
+        self.add_grad("gamma", dgamma)
+        self.add_grad("beta", dbeta)
         return dx
 
     def get_config(self) -> dict:

@@ -97,9 +97,9 @@ class Conv2DTranspose(ActivatedLayer):
     def backward_logits(self, dlogits, need_dx: bool = True):
         kernel = self.params["kernel"]
         dw, db = conv2d_transpose_backward_weights(dlogits, self.x, kernel.shape, **self.window)
-        self.grads["kernel"] += dw
+        self.add_grad("kernel", dw)
         if self.use_bias:
-            self.grads["bias"] += db
+            self.add_grad("bias", db)
         return conv2d_transpose_backward_input(dlogits, kernel, self.x.shape, **self.window) if need_dx else None
 
     def get_config(self) -> dict:

@@ -70,9 +70,9 @@ class Dense(ActivatedLayer):
 
     def backward_logits(self, dlogits, need_dx: bool = True):
         dw, db = dense_backward_weights(dlogits, self.x)
-        self.grads["kernel"] += dw
+        self.add_grad("kernel", dw)
         if self.use_bias:
-            self.grads["bias"] += db
+            self.add_grad("bias", db)
         return dense_backward_input(dlogits, self.params["kernel"]) if need_dx else None
 
     def get_config(self) -> dict:

@@ -204,10 +204,10 @@ class RecurrentLayer(Layer):
         dx, dkernel, drecurrent_kernel, dbias, *self.dinitial = self.run_backward(
             dstates, self.x, self.states, self.initial, self.mask
         )
-        self.grads["kernel"] += dkernel
-        self.grads["recurrent_kernel"] += drecurrent_kernel
+        self.add_grad("kernel", dkernel)
+        self.add_grad("recurrent_kernel", drecurrent_kernel)
         if self.use_bias:
-            self.grads["bias"] += dbias
+            self.add_grad("bias", dbias)
         return dx[:, ::-1] if self.go_backwards else dx
 
     def _dstates(self, dy) -> list:

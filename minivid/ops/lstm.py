@@ -50,7 +50,6 @@ from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
 from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
 from minivid.ops.recurrent import (
-    FEW,
     add_product,
     backward_grid,
     check_shapes,
@@ -68,7 +67,7 @@ from minivid.ops.recurrent import (
     shares,
     sizes_of,
 )
-from minivid.ops.tile import column_sums, gather_product, packed, rows_of
+from minivid.ops.tile import column_sums, packed
 from minivid.simd import (
     BYTES,
     REGISTERS,
@@ -392,14 +391,9 @@ def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None,
     """See `lstm_forward`."""
     x, kernel, recurrent_kernel, bias, h0, c0, mask = _forward_arrays(x, kernel, recurrent_kernel, bias, h0, c0, mask)
     (N, T, D), U = x.shape, len(recurrent_kernel)
-    in_step, biased = input_in_step(N, kernel, recurrent_kernel), N >= FEW
-    if in_step:
-        gates = empty((N * T, 4 * U), x.dtype)
-    elif biased:  # sums that begin with b and run over the features in order: the same bits as in the step
-        gates, weights = empty((N * T, 4 * U), x.dtype), packed(kernel[None], x.dtype)
-        gather_product(x.reshape(N * T, D), rows_of(N * T, D), np.arange(D), 1, weights, bias, gates)
-    else:
-        gates = matmul_tiled(x.reshape(N * T, D), kernel)
+    in_step = input_in_step(N, kernel, recurrent_kernel)
+    rows = x.reshape(N * T, D)
+    gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_tiled(rows, kernel, bias=bias)  # (lstm.1) without h R
     features = D if in_step else 0
     # Tiles of two slots fetch the weights for twice as many sequences at a time, where the first cache has no room.
     slots = 2 if N // shares(N) >= 2 * _ROWS and (features + U) * 2 * BYTES > _NEAR else 4
@@ -407,7 +401,7 @@ def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None,
     w, r = _by_units(kernel[:features], slots), _by_units(recurrent_kernel, slots)
     z = zeros((N, 4 * BYTES // x.itemsize), x.dtype)
     flat = (array.reshape(-1) for array in (gates, h, c, tanh_c, h0, c0, z, x))
-    _forward_tiled(*flat, mask, w, r, bias, in_step, biased, slots, shares(N))
+    _forward_tiled(*flat, mask, w, r, bias, in_step, slots, shares(N))
     return h, c, LSTMCache(gates.reshape(N, T, 4 * U), tanh_c)
 
 
@@ -435,18 +429,18 @@ def _pack_by_units(w, slots, blocks):
 
 
 @compiled
-def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, biased, slots, pieces):
+def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, slots, pieces):
     N = len(mask)
     for piece in prange(pieces):  # one thread owns some sequences and walks all their steps: no barrier
         first, last = piece * N // pieces, (piece + 1) * N // pieces
-        _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, biased, slots, first, last)
+        _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, slots, first, last)
 
 
 @inner
-def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, biased, slots, first, last):
+def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, slots, first, last):
     """Walk the sequences from first to last forward in time, a vector of units at a time.
 
-    ``gates`` holds x W at first, if that is not taken in the step, with b if ``biased``, and the gates at the end;
+    ``gates`` holds x W + b at first, if that is not taken in the step, and the gates at the end;
     z (N, 4V) the pre-activations of these units.
     """
     (N, T), U, V = mask.shape, len(bias) // 4, width(z)
@@ -455,9 +449,9 @@ def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, 
         for u in range(0, U, V):
             for n in range(first, last):
                 if U - u >= V:
-                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, biased, u, U, V)
+                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, V)
                 else:
-                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, biased, u, U, U - u)
+                    _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, U - u)
             inputs = x, T * D, t * D, D, w
             if t == 0:
                 _step(gates, h, c, tanh_c, h0, c0, U, 0, z, mask, inputs, r, slots, t, u, first, last)
@@ -535,16 +529,11 @@ _add_products, _add_products_by_pairs = _adder(4, _ROWS), _adder(2, 2 * _ROWS)
 
 
 @inner(forceinline=True)
-def _start(z, row, gates, at, bias, in_step, biased, u, U, left):
+def _start(z, row, gates, at, bias, in_step, u, U, left):
     """Begin the pre-activations of a vector of units of one sequence: b, or x W + b."""
     V = width(z)
     for slot in range(4):
-        if in_step:
-            z_slot = load_part(bias, slot * U + u, left)
-        else:
-            z_slot = load_part(gates, (at * 4 + slot) * U + u, left)
-            if not biased:
-                z_slot = z_slot + load_part(bias, slot * U + u, left)
+        z_slot = load_part(bias, slot * U + u, left) if in_step else load_part(gates, (at * 4 + slot) * U + u, left)
         store(z, row + slot * V, z_slot)
 
 

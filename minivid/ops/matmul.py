@@ -102,6 +102,7 @@ def _matmul(a, b, y):
 # --- CPU: the register tile of tile.py ---------------------------------------------------------------------------
 
 _FEW_ROWS = 64  # up to here, packing b would take about as long as the product
+_LONG = 2048  # terms of a sum, from which on a block of columns of b fills the second cache
 
 
 def _suits_loops(M: int, K: int, N: int, transpose_b: bool) -> bool:
@@ -128,7 +129,8 @@ def matmul_tiled(a, b, transpose_a=False, transpose_b=False, bias=None):
         turned, rows = empty((N, M), dtype), np.ascontiguousarray(given_b, dtype=dtype)
         gather_product(rows, rows_of(N, K), np.arange(K), 1, packed(a[None], dtype, transpose=True), None, turned)
         return _plus(np.ascontiguousarray(turned.T), bias)
-    if M <= _FEW_ROWS:  # as transpose_a, with rows and columns of a exchanged: b is read where it lies
+    if M <= _FEW_ROWS or (max(_LONG, 4 * M) <= K and not transpose_b):
+        # As transpose_a, with rows and columns of a exchanged: b is read where it lies, and some rows of it at a time.
         b = np.ascontiguousarray(b, dtype=dtype)
         return _plus(gather_product_transposed(a, rows_of(K, 1), np.arange(M) * K, 1, b), bias)
     y = empty((M, N), dtype)
