@@ -524,7 +524,7 @@ def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, p
     for work in prange(pieces * groups):
         piece, group = work // groups, work % groups
         thread = get_thread_id()
-        framed, dy_block, panel = scratch[thread], dy_blocks[thread], panels[thread]
+        framed, panel = scratch[thread], panels[thread]
         k0, k1 = group * group_taps, min((group + 1) * group_taps, K)
         for strip in range(piece * strips // pieces, (piece + 1) * strips // pieces):
             n, i = strip // per_image * images, strip % per_image * strip_rows
@@ -538,18 +538,22 @@ def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, p
             elif len(panel):
                 _copy_panels(x, first, start, M, tap, k0, k1, panel)
             for f in range(0, F, 2 * V):
-                step = 2 * V if F - f > V else V
-                _copy_block(dy, F, (n * grid.OH + i) * grid.OW, M, f, step, dy_block)
+                step, row = 2 * V if F - f > V else V, (n * grid.OH + i) * grid.OW
+                if step == F:  # rows of dy are a block already; each tile asks for a part of the next strip's
+                    block, ahead = dy[row * F : (row + M) * F], (dy, (row + M) * F, M * F * ROWS // (k1 - k0) + 1)
+                else:
+                    block, ahead = dy_blocks[thread], (dy, 0, 0)
+                    _copy_block(dy, F, row, M, f, step, block)
                 into = piece * K * F + f
                 if len(panel):
                     at = -k0 * len(start)
                     _strip_transposed(
-                        panel, at, panel_start, M, panel_tap, k0, k1, dy_block, f, F, steps, z, into, anew
+                        panel, at, panel_start, M, panel_tap, k0, k1, block, f, F, steps, z, into, anew, ahead
                     )
                 elif len(framed):
-                    _strip_transposed(framed, first, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
+                    _strip_transposed(framed, first, start, M, tap, k0, k1, block, f, F, steps, z, into, anew, ahead)
                 else:
-                    _strip_transposed(x, first, start, M, tap, k0, k1, dy_block, f, F, steps, z, into, anew)
+                    _strip_transposed(x, first, start, M, tap, k0, k1, block, f, F, steps, z, into, anew, ahead)
 
 
 @inner
@@ -592,11 +596,12 @@ def _are_neighbours(taps):
 
 
 @inner
-def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into, anew):
+def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into, anew, ahead):
     """Add the positions of a strip to the taps k0..k1, up to 2 vectors of columns: (tile.2)."""
     V, left, row_starts = width(x), F - f, entries(steps, 0, ROWS)
     for k in range(k0, k1, ROWS):
         at, taps = into + k * F, entries(tap, k, ROWS)
+        prefetch(ahead[0], ahead[1] + (k - k0) // ROWS * ahead[2], ahead[2])
         if not anew:
             for r in range(ROWS, 2 * ROWS):  # of the next tile: rows far apart, which a core does not guess
                 prefetch(z, at + r * F, 2 * V)
