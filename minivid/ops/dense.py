@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from minivid.backend import Op
-from minivid.ops.matmul import matmul_gpu, matmul_loops, matmul_tiled, sums_of_columns
+from minivid.ops.matmul import matmul_gpu, matmul_loops, matmul_plus, matmul_tiled, sums_of_columns
 from minivid.ops.tile import column_sums
 
 __all__ = ["dense_backward", "dense_backward_input", "dense_backward_weights", "dense_forward"]
@@ -188,7 +188,7 @@ def dense_forward_tiled(x, w, b=None):
     """See `dense_forward`."""
     rows = _rows(x)  # (M, D)
     _check_weights(x, w, b)
-    return matmul_tiled(rows, w, bias=b).reshape(*x.shape[:-1], w.shape[1])  # (dense.1)
+    return matmul_plus(rows, w, b).reshape(*x.shape[:-1], w.shape[1])  # (dense.1)
 
 
 def dense_backward_weights_tiled(dy, x):

@@ -48,7 +48,7 @@ from minivid.cuda import launch
 from minivid.jit import PIECES, compiled, inner
 from minivid.memory import empty, zeros
 from minivid.ops.activations import sigmoid_forward_reference as sigmoid
-from minivid.ops.matmul import matmul, matmul_loops, matmul_tiled, sums_of_columns
+from minivid.ops.matmul import matmul, matmul_loops, matmul_plus, matmul_tiled, sums_of_columns
 from minivid.ops.recurrent import (
     add_product,
     backward_grid,
@@ -393,7 +393,7 @@ def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None,
     (N, T, D), U = x.shape, len(recurrent_kernel)
     in_step = input_in_step(N, kernel, recurrent_kernel)
     rows = x.reshape(N * T, D)
-    gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_tiled(rows, kernel, bias=bias)  # (lstm.1) without h R
+    gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_plus(rows, kernel, bias)  # (lstm.1) without h R
     features = D if in_step else 0
     # Tiles of two slots fetch the weights for twice as many sequences at a time, where the first cache has no room.
     slots = 2 if N // shares(N) >= 2 * _ROWS and (features + U) * 2 * BYTES > _NEAR else 4

@@ -112,8 +112,13 @@ def _suits_loops(M: int, K: int, N: int, transpose_b: bool) -> bool:
     return few_products or few_rows
 
 
-def matmul_tiled(a, b, transpose_a=False, transpose_b=False, bias=None):
-    """See `matmul`; ``bias`` (N,), if there is one, is added to every row."""
+def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
+    """See `matmul`."""
+    return matmul_plus(a, b, None, transpose_a, transpose_b)
+
+
+def matmul_plus(a, b, bias, transpose_a=False, transpose_b=False):
+    """Compute the same, plus ``bias`` (N,) in every row, if there is one: where it can be, the sums begin with it."""
     given_a, given_b = a, b
     a, b = _operands(a, b, transpose_a, transpose_b)
     (M, K), N = a.shape, b.shape[1]

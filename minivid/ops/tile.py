@@ -485,7 +485,8 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     F, K = dy.shape[1], len(tap)
     if grid.positions == 0 or K == 0:
         return np.zeros((K, F), dy.dtype)
-    strips = _strips(grid, window_rows, LONG_STRIP)
+    in_place = F * dy.itemsize in (BYTES, 2 * BYTES, 4 * BYTES)  # rows of dy that the first cache holds as they are
+    strips = _strips(grid, window_rows, STRIP if in_place else LONG_STRIP)
     rows = -(-K // ROWS) * ROWS  # the last tile repeats the last tap; its extra rows are cut off
     tap = np.concatenate([tap, np.repeat(tap[-1:], rows - K)])
     # Partial sums or one: by the shapes alone, so that the bits do not depend on the threads.
@@ -498,7 +499,7 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     partial = empty((pieces, rows, F), dy.dtype)
     scratch = empty((get_num_threads(), strips.size if grid.is_framed else 0), dy.dtype)
     dy_blocks = empty((get_num_threads(), len(strips.start) * 2 * BYTES // dy.itemsize), dy.dtype)
-    sizes = (strips.images, strips.rows, strips.count, pieces, taps)
+    sizes = (strips.images, strips.rows, strips.count, pieces, taps, in_place)
     # Panels of inputs: tile by tile, position by position, so that the loop reads them as one stream.
     positions, panelled = len(strips.start), F * dy.itemsize > MANY * 2 * BYTES
     panels = empty((get_num_threads(), taps * positions + BYTES if panelled else 0), dy.dtype)
@@ -517,7 +518,7 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
 
 @compiled
 def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, panels):
-    images, strip_rows, strips, pieces, group_taps = sizes
+    images, strip_rows, strips, pieces, group_taps, in_place = sizes
     start, tap, panel_start, panel_tap, steps = tables
     K, V = len(tap), width(x)
     groups, per_image = -(-K // group_taps), -(-grid.OH // strip_rows)
@@ -538,22 +539,25 @@ def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, p
             elif len(panel):
                 _copy_panels(x, first, start, M, tap, k0, k1, panel)
             for f in range(0, F, 2 * V):
-                step, row = 2 * V if F - f > V else V, (n * grid.OH + i) * grid.OW
-                if step == F:  # rows of dy are a block already; each tile asks for a part of the next strip's
-                    block, ahead = dy[row * F : (row + M) * F], (dy, (row + M) * F, M * F * ROWS // (k1 - k0) + 1)
+                row = (n * grid.OH + i) * grid.OW
+                if in_place:  # each tile asks for a part of the next strip
+                    block, step = dy[row * F + f : (row + M) * F], F
+                    ahead = dy, (row + M) * F, M * F * ROWS // (k1 - k0) + 1 if f == 0 else 0
                 else:
-                    block, ahead = dy_blocks[thread], (dy, 0, 0)
+                    block, step, ahead = dy_blocks[thread], 2 * V if F - f > V else V, (dy, 0, 0)
                     _copy_block(dy, F, row, M, f, step, block)
                 into = piece * K * F + f
                 if len(panel):
                     at = -k0 * len(start)
                     _strip_transposed(
-                        panel, at, panel_start, M, panel_tap, k0, k1, block, f, F, steps, z, into, anew, ahead
+                        panel, at, panel_start, M, panel_tap, k0, k1, block, step, f, F, steps, z, into, anew, ahead
                     )
                 elif len(framed):
-                    _strip_transposed(framed, first, start, M, tap, k0, k1, block, f, F, steps, z, into, anew, ahead)
+                    _strip_transposed(
+                        framed, first, start, M, tap, k0, k1, block, step, f, F, steps, z, into, anew, ahead
+                    )
                 else:
-                    _strip_transposed(x, first, start, M, tap, k0, k1, block, f, F, steps, z, into, anew, ahead)
+                    _strip_transposed(x, first, start, M, tap, k0, k1, block, step, f, F, steps, z, into, anew, ahead)
 
 
 @inner
@@ -596,7 +600,7 @@ def _are_neighbours(taps):
 
 
 @inner
-def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into, anew, ahead):
+def _strip_transposed(x, first, start, M, tap, k0, k1, dy, step, f, F, steps, z, into, anew, ahead):
     """Add the positions of a strip to the taps k0..k1, up to 2 vectors of columns: (tile.2)."""
     V, left, row_starts = width(x), F - f, entries(steps, 0, ROWS)
     for k in range(k0, k1, ROWS):
@@ -607,14 +611,14 @@ def _strip_transposed(x, first, start, M, tap, k0, k1, dy, f, F, steps, z, into,
                 prefetch(z, at + r * F, 2 * V)
         if left >= 2 * V:
             wide = tile_full(x, ROWS, 2, 0) if anew else tile_load(z, at, F, ROWS, 2)
-            tile_store(z, at, F, _summed_transposed(wide, x, first, start, M, taps, dy, 2 * V))
+            tile_store(z, at, F, _summed_transposed(wide, x, first, start, M, taps, dy, step))
         elif left > V:
             wide = tile_full(x, ROWS, 2, 0) if anew else tile_load_part(z, at, F, ROWS, 2, left)
-            wide = _summed_transposed(wide, x, first, start, M, taps, dy, 2 * V)
+            wide = _summed_transposed(wide, x, first, start, M, taps, dy, step)
             tile_scatter(z, row_starts, at, wide, left)
         else:
             narrow = tile_full(x, ROWS, 1, 0) if anew else tile_load_part(z, at, F, ROWS, 1, left)
-            narrow = _summed_transposed(narrow, x, first, start, M, taps, dy, V)
+            narrow = _summed_transposed(narrow, x, first, start, M, taps, dy, step)
             tile_scatter(z, row_starts, at, narrow, left)
 
 
