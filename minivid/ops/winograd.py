@@ -157,7 +157,8 @@ def saves_input(x_shape: tuple[int, ...], win: Window, F: int, dtype) -> bool:
         return saves(N, over, F, C, dtype)
     phases, lanes = win.SH * win.SW, _whole(C, vector)
     taps = win.KH * win.KW * F // phases
-    odd = lanes // vector % 2 * vector // 2  # a tile of one vector takes longer than half a tile of two
+    few = tile.few_columns(C, 1, taps, vector)
+    odd = 0 if few else lanes // vector % 2 * vector // 2  # a tile of one vector takes longer than half a tile of two
     direct = N * H * W * (tile.products(C, 1, taps, vector) + taps * odd + PER_PIXEL * lanes) + 2 * phases * START
     cost = _cost(N, over, F, phases * lanes, vector) + _cost_of_fetching(N, over, F, phases * lanes, vector)
     return MARGIN * cost < direct

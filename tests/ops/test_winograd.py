@@ -252,6 +252,8 @@ def test_winograd_is_taken_where_it_saves():
     assert saves(16, 56, 64, 64, kernel=4, strides=2)  # 144 products for 25 outputs, instead of 400
     assert saves(32, 32, 16, 32, kernel=5, strides=2)  # 144 products for 16 outputs, instead of 400
     assert not saves(16, 56, 64, 64, strides=2)  # 121 instead of 225, but each block fetches weights of four phases
+    win = window_of((224, 224), 7, 2, "valid")
+    assert not winograd.saves_input((8, 224, 224, 3), win, 64, np.float32)  # three channels: vectors along the taps
     assert not saves(16, 56, 64, 64, kernel=2, strides=2)  # one tap in each phase
     assert not saves(16, 56, 64, 64, dilation=2)
     assert not saves(16, 56, 64, 64, kernel=1)
