@@ -383,8 +383,7 @@ def _backward(dh, dc, turned, gates, tanh_c, c, c0, mask, dz, dh_next, dc_next):
 
 # --- CPU: the recurrence on vectors; thread, row and step as in the loops ------------------------------------------
 
-_ROWS = 4 if REGISTERS == 32 else 2  # sequences of a tile that holds a vector of each slot; twice as many of two slots
-_NEAR = 1 << 15  # bytes of a block of weights of two slots that stays in the first cache
+_SLOTS = 4 if REGISTERS == 32 else 2  # of which a tile of 6 sequences holds a vector
 
 
 def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None, mask=None):
@@ -395,49 +394,47 @@ def lstm_forward_tiled(x, kernel, recurrent_kernel, bias=None, h0=None, c0=None,
     rows = x.reshape(N * T, D)
     gates = empty((N * T, 4 * U), x.dtype) if in_step else matmul_plus(rows, kernel, bias)  # (lstm.1) without h R
     features = D if in_step else 0
-    # Tiles of two slots fetch the weights for twice as many sequences at a time, where the first cache has no room.
-    slots = 2 if N // shares(N) >= 2 * _ROWS and (features + U) * 2 * BYTES > _NEAR else 4
     h, c, tanh_c = (empty((N, T, U), x.dtype) for _ in range(3))
-    w, r = _by_units(kernel[:features], slots), _by_units(recurrent_kernel, slots)
+    w, r = _by_units(kernel[:features]), _by_units(recurrent_kernel)
     z = zeros((N, 4 * BYTES // x.itemsize), x.dtype)
     flat = (array.reshape(-1) for array in (gates, h, c, tanh_c, h0, c0, z, x))
-    _forward_tiled(*flat, mask, w, r, bias, in_step, slots, shares(N))
+    _forward_tiled(*flat, mask, w, r, bias, in_step, shares(N))
     return h, c, LSTMCache(gates.reshape(N, T, 4 * U), tanh_c)
 
 
-def _by_units(w: np.ndarray, slots: int) -> np.ndarray:
-    """Pack weights (K, 4U) by vectors of units and by so many slots, (blocks, 4 / slots, K, slots, V), flat.
+def _by_units(w: np.ndarray) -> np.ndarray:
+    """Pack weights (K, 4U) by vectors of units and by the slots of a tile, (blocks, 4 / slots, K, slots, V), flat.
 
     A block has all four slots of V units: their gates need no others.
     """
     K, U, V = len(w), w.shape[1] // 4, BYTES // w.itemsize
     blocks = empty((-(-U // V) * K * 4 * V,), w.dtype)
     if len(blocks):
-        _pack_by_units(w, slots, blocks)
+        _pack_by_units(w, blocks)
     return blocks
 
 
 @compiled
-def _pack_by_units(w, slots, blocks):
+def _pack_by_units(w, blocks):
     K, U, V, flat = len(w), w.shape[1] // 4, width(w), w.reshape(w.size)
     for block in prange(-(-U // V)):
         u = block * V
         for k in range(K):
             for slot in range(4):
-                into = (block * 4 * K + (slot // slots * K + k) * slots + slot % slots) * V
+                into = (block * 4 * K + (slot // _SLOTS * K + k) * _SLOTS + slot % _SLOTS) * V
                 store(blocks, into, load_part(flat, (k * 4 + slot) * U + u, U - u))
 
 
 @compiled
-def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, slots, pieces):
+def _forward_tiled(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, pieces):
     N = len(mask)
     for piece in prange(pieces):  # one thread owns some sequences and walks all their steps: no barrier
         first, last = piece * N // pieces, (piece + 1) * N // pieces
-        _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, slots, first, last)
+        _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last)
 
 
 @inner
-def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, slots, first, last):
+def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, first, last):
     """Walk the sequences from first to last forward in time, a vector of units at a time.
 
     ``gates`` holds x W + b at first, if that is not taken in the step, and the gates at the end;
@@ -454,19 +451,16 @@ def _walk_forward(gates, h, c, tanh_c, h0, c0, z, x, mask, w, r, bias, in_step, 
                     _start(z, n * 4 * V, gates, n * T + t, bias, in_step, u, U, U - u)
             inputs = x, T * D, t * D, D, w
             if t == 0:
-                _step(gates, h, c, tanh_c, h0, c0, U, 0, z, mask, inputs, r, slots, t, u, first, last)
+                _step(gates, h, c, tanh_c, h0, c0, U, 0, z, mask, inputs, r, t, u, first, last)
             else:
-                _step(gates, h, c, tanh_c, h, c, T * U, (t - 1) * U, z, mask, inputs, r, slots, t, u, first, last)
+                _step(gates, h, c, tanh_c, h, c, T * U, (t - 1) * U, z, mask, inputs, r, t, u, first, last)
 
 
 @inner
-def _step(gates, h, c, tanh_c, h_prev, c_prev, stride, q, z, mask, inputs, r, slots, t, u, first, last):
+def _step(gates, h, c, tanh_c, h_prev, c_prev, stride, q, z, mask, inputs, r, t, u, first, last):
     """Compute a vector of units of step t; sequence n's previous states begin at n·stride + q."""
     T, U, V = mask.shape[1], h.size // mask.size, width(z)
-    if slots == 4:
-        _add_products(z, u, inputs, (h_prev, stride, q, U, r), first, last)  # (lstm.1)
-    else:
-        _add_products_by_pairs(z, u, inputs, (h_prev, stride, q, U, r), first, last)  # (lstm.1)
+    _add_products(z, u, inputs, (h_prev, stride, q, U, r), first, last)  # (lstm.1)
     for n in range(first, last):
         at, before = n * T + t, n * stride + q + u
         if not mask[n, t]:
@@ -477,55 +471,45 @@ def _step(gates, h, c, tanh_c, h_prev, c_prev, stride, q, z, mask, inputs, r, sl
             _cell(gates, h, c, tanh_c, at, z, n * 4 * V, c_prev, before, u, U, U - u)
 
 
-def _adder(slots, rows):
-    half, quarter = rows // 2, max(rows // 4, 1)
+@inner
+def _add_products(z, u, inputs, states, first, last):
+    """Add x_t W, if taken in the step, and h_{t−1} R to the pre-activations of the units from u on.
 
-    @inner
-    def add_products(z, u, inputs, states, first, last):
-        """Add x_t W, if taken in the step, and h_{t−1} R to the pre-activations of the units from u on.
-
-        ``inputs`` and ``states`` say: row n of this matrix, from n·stride + q on, of K columns, times these weights.
-        """
-        x, h = inputs[1], states[1]
-        for part in range(4 // slots):
-            n = first
-            while n < last:
-                if last - n >= rows:
-                    _add_tile(z, n, u, part, inputs, states, spaced(n * x, x, rows), spaced(n * h, h, rows), slots)
-                    n += rows
-                elif last - n >= half:
-                    _add_tile(z, n, u, part, inputs, states, spaced(n * x, x, half), spaced(n * h, h, half), slots)
-                    n += half
-                elif last - n >= quarter:
-                    of_x, of_h = spaced(n * x, x, quarter), spaced(n * h, h, quarter)
-                    _add_tile(z, n, u, part, inputs, states, of_x, of_h, slots)
-                    n += quarter
-                else:
-                    _add_tile(z, n, u, part, inputs, states, spaced(n * x, x, 1), spaced(n * h, h, 1), slots)
-                    n += 1
-
-    return add_products
+    ``inputs`` and ``states`` say: row n of this matrix, from n·stride + q on, of K columns, times these weights.
+    """
+    x, h = inputs[1], states[1]
+    for slot in range(0, 4, _SLOTS):
+        n = first
+        while n < last:
+            if last - n >= 6:
+                _add_tile(z, n, u, slot, inputs, states, spaced(n * x, x, 6), spaced(n * h, h, 6))
+                n += 6
+            elif last - n >= 4:
+                _add_tile(z, n, u, slot, inputs, states, spaced(n * x, x, 4), spaced(n * h, h, 4))
+                n += 4
+            elif last - n >= 2:
+                _add_tile(z, n, u, slot, inputs, states, spaced(n * x, x, 2), spaced(n * h, h, 2))
+                n += 2
+            else:
+                _add_tile(z, n, u, slot, inputs, states, spaced(n * x, x, 1), spaced(n * h, h, 1))
+                n += 1
 
 
 @inner(forceinline=True)
-def _add_tile(z, n, u, part, inputs, states, input_rows, state_rows, slots):
-    """Add one tile: as many sequences as there are offsets, from n on, by a vector of each of so many slots."""
+def _add_tile(z, n, u, slot, inputs, states, input_rows, state_rows):
+    """Add one tile: as many sequences as there are offsets, from n on, by a vector of some slots."""
     V = width(z)
-    at = (n * 4 + part * slots) * V
-    sums = tile_load(z, at, 4 * V, len(state_rows), slots)
-    sums = _summed(sums, u, part, inputs, input_rows, slots)
-    sums = _summed(sums, u, part, states, state_rows, slots)
+    at = (n * 4 + slot) * V
+    sums = tile_load(z, at, 4 * V, len(state_rows), _SLOTS)
+    sums = _summed(sums, u, slot, inputs, input_rows)
+    sums = _summed(sums, u, slot, states, state_rows)
     tile_store(z, at, 4 * V, sums)
 
 
 @inner(forceinline=True)
-def _summed(sums, u, part, operands, rows, slots):
+def _summed(sums, u, slot, operands, rows):
     a, _, q, K, w = operands
-    packed = (4 * u + part * slots * width(w)) * K
-    return add_outers(sums, a, rows, q, K, w, packed, slots * width(w))
-
-
-_add_products, _add_products_by_pairs = _adder(4, _ROWS), _adder(2, 2 * _ROWS)
+    return add_outers(sums, a, rows, q, K, w, (4 * u + slot * width(w)) * K, _SLOTS * width(w))
 
 
 @inner(forceinline=True)

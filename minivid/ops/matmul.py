@@ -17,7 +17,7 @@ from minivid.backend import Op, xp_of
 from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
 from minivid.memory import empty
-from minivid.ops.tile import gather_product, gather_product_transposed, packed, rows_of
+from minivid.ops.tile import gather_product_transposed, matrix_product, rows_of, transposed
 
 __all__ = ["matmul"]
 
@@ -101,15 +101,15 @@ def _matmul(a, b, y):
 
 # --- CPU: the register tile of tile.py ---------------------------------------------------------------------------
 
-_FEW_ROWS = 64  # up to here, packing b would take about as long as the product
-_LONG = 2048  # terms of a sum, from which on a block of columns of b fills the second cache
+_LONG = 4096  # terms of a sum, from which on a block of columns of b fills the second cache
+_LEAST = 16  # terms, a vector of float32, that are transposed at a time
 
 
-def _suits_loops(M: int, K: int, N: int, transpose_b: bool) -> bool:
+def _suits_loops(M: int, K: int, N: int, transpose_a: bool, transpose_b: bool) -> bool:
     """Whether the plain loops are faster: few products, or little use of what the tile would copy first."""
-    few_products = M * K * (N + 20) < 600_000 + 900 * N  # starting a row of the loops takes as long as 20 products
-    few_rows = not transpose_b and (M == 1 or (M < 8 and N > 120 * M))
-    return few_products or few_rows
+    products = M * K * (N + 20)  # starting a row of the loops takes as long as 20 products
+    few_rows = not transpose_b and M < 4 and N > 120 * M
+    return few_rows or products < (300_000 if transpose_a else 150_000)
 
 
 def matmul_tiled(a, b, transpose_a=False, transpose_b=False):
@@ -122,25 +122,26 @@ def matmul_plus(a, b, bias, transpose_a=False, transpose_b=False):
     given_a, given_b = a, b
     a, b = _operands(a, b, transpose_a, transpose_b)
     (M, K), N = a.shape, b.shape[1]
-    if _suits_loops(M, K, N, transpose_b):
+    if _suits_loops(M, K, N, transpose_a, transpose_b):
         return _plus(_by_loops(a, b), bias)
     dtype = np.result_type(a, b)
     if transpose_a and not transpose_b:  # (matmul.3): the rows of what lies in memory are positions, its columns taps
         rows = np.ascontiguousarray(given_a, dtype=dtype)
         b = np.ascontiguousarray(b, dtype=dtype)
+        if _LEAST <= K <= min(_LONG, M * N // 10):  # transposing is little work beside the product
+            return _product(transposed(rows), b, False, bias)
         return _plus(gather_product_transposed(rows, rows_of(*rows.shape), np.arange(M), 1, b), bias)
     a = np.ascontiguousarray(a, dtype=dtype)
-    if M <= _FEW_ROWS and transpose_b:  # (matmul.2) turned round, b aᵀ: b is read where it lies
-        turned, rows = empty((N, M), dtype), np.ascontiguousarray(given_b, dtype=dtype)
-        gather_product(rows, rows_of(N, K), np.arange(K), 1, packed(a[None], dtype, transpose=True), None, turned)
-        return _plus(np.ascontiguousarray(turned.T), bias)
-    if M <= _FEW_ROWS or (max(_LONG, 4 * M) <= K and not transpose_b):
+    if K > _LONG and not transpose_b:
         # As transpose_a, with rows and columns of a exchanged: b is read where it lies, and some rows of it at a time.
         b = np.ascontiguousarray(b, dtype=dtype)
         return _plus(gather_product_transposed(a, rows_of(K, 1), np.arange(M) * K, 1, b), bias)
-    y = empty((M, N), dtype)
-    weights = packed(given_b[None], dtype, transpose=transpose_b)
-    gather_product(a, rows_of(M, K), np.arange(K), 1, weights, bias, y)  # (matmul.1)
+    return _product(a, np.ascontiguousarray(given_b, dtype=dtype), transpose_b, bias)
+
+
+def _product(a, b, transpose_b, bias):
+    y = empty((len(a), b.shape[0 if transpose_b else 1]), a.dtype)
+    matrix_product(a, b, transpose_b, bias, y)  # (matmul.1)
     return y
 
 
@@ -151,7 +152,7 @@ def _plus(y, bias):
 # --- GPU: kernels/matmul.cu --------------------------------------------------------------------------------------
 
 _PROCESSORS = 132  # multiprocessors of a large GPU, an H200; sizes and parts depend on the shapes only, not on the GPU
-_LONG = 512  # terms of a sum that are worth a block of their own
+_BLOCK_TERMS = 512  # terms of a sum that are worth a block of their own
 _STEP = 16  # terms that a block adds per step, at most: parts are whole steps
 
 
@@ -184,7 +185,7 @@ def matmul_gpu(a, b, transpose_a=False, transpose_b=False):
     (M, N), K, size = y.shape, sizes[2], constants("matmul", y.dtype)
     if any(matrix.shape[1] % size.VECTOR for matrix in (a, b, y)) or not aligned(a, b):
         return _launched_tiles(a, b, y, sizes, "matmul_3", "SMALL", resident=4)
-    if blocks(M, size.LARGE) * blocks(N, size.LARGE) * max(1, K // _LONG) >= _PROCESSORS:
+    if blocks(M, size.LARGE) * blocks(N, size.LARGE) * max(1, K // _BLOCK_TERMS) >= _PROCESSORS:
         return _launched_tiles(a, b, y, sizes, "matmul_4", "LARGE", resident=2)
     return _launched_tiles(a, b, y, sizes, "matmul_4_small", "SMALL", resident=4)
 
@@ -214,7 +215,7 @@ def _matrices(a, b, transpose_a, transpose_b):
 
 def terms_of_a_part(tiles: int, terms: int, resident: int) -> int:
     """Return how many terms of a long sum one block adds: the parts of all tiles fill a GPU, and not more than that."""
-    parts = max(1, min(_PROCESSORS * resident // max(tiles, 1), terms // _LONG))
+    parts = max(1, min(_PROCESSORS * resident // max(tiles, 1), terms // _BLOCK_TERMS))
     return max(1, blocks(terms, _STEP * parts)) * _STEP
 
 

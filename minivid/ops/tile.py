@@ -31,6 +31,7 @@ from minivid.simd import (
     add_outers,
     entries,
     load,
+    load_part,
     prefetch,
     store,
     tile_at_least,
@@ -57,6 +58,8 @@ MANY = 4  # blocks of columns, from which on the inputs of a strip are copied ti
 STREAMED = 4_000_000  # bytes of outputs from which they go to memory past the caches
 INNER_ROWS = 8 if REGISTERS == 32 else 4  # positions per tile whose vectors run along the taps
 TOTAL, SAVED = 8, 0.5  # vector operations for the total of a vector; when vectors along the taps are worth it
+FEW_ROWS, MANY_ROWS = 8, 2048  # of a piece of work of a matrix product, for which weights are packed
+ROWS_AHEAD = 4  # of the weights that are packed
 SERIAL = 20_000  # elements, up to which one thread is done with them before another has woken up
 PARTIAL_SUMS = 1_000_000  # elements that the partial sums of (tile.2) may take together
 
@@ -445,24 +448,28 @@ def _pack_block(w, order, transpose, vectors, work, blocks):
     wide = -(-columns // (vectors * V))
     t, f = work // wide, work % wide * vectors * V
     step = min(vectors * V, -(-(columns - f) // V) * V)
-    into, matrix = f * all_K + t * K * step, order[t] * K * columns
-    for j in range(f, f + step, V):
-        if transpose:
-            _pack_transposed(flat, matrix + j * K, K, columns - j, blocks, into + j - f, step)
-        else:
-            _pack_straight(flat, matrix + j, K, columns, columns - j, blocks, into + j - f, step)
+    _pack_columns(flat, order[t] * K * columns, K, columns, transpose, f, step, blocks, f * all_K + t * K * step)
+
+
+@inner
+def _pack_columns(w, matrix, K, columns, transpose, f, step, blocks, into):
+    """Pack the columns f..f + step, whole vectors, of the matrix (K, columns) that begins there."""
+    if transpose:
+        for j in range(f, f + step, width(w)):
+            _pack_transposed(w, matrix + j * K, K, columns - j, blocks, into + j - f, step)
+    else:
+        _pack_straight(w, matrix + f, K, columns, columns - f, blocks, into, step)
 
 
 @inner
 def _pack_straight(w, first, K, columns, left, blocks, into, step):
-    """Copy K rows of V columns, or as many as are left."""
+    """Copy K rows of so many columns, whole vectors, or as many as are left."""
     V = width(w)
     for k in range(K):
-        if left >= V:
-            store(blocks, into + k * step, load(w, first + k * columns))
-        else:
-            for j in range(V):
-                blocks[into + k * step + j] = w[first + k * columns + j] if j < left else 0
+        row, at = first + k * columns, into + k * step
+        prefetch(w, row + ROWS_AHEAD * columns, min(step, left))  # rows far apart, which a core does not guess
+        for j in range(0, step, V):
+            store(blocks, at + j, load_part(w, row + j, left - j))
 
 
 @inner
@@ -475,6 +482,68 @@ def _pack_transposed(w, first, K, left, blocks, into, step):
     for j in range(V):
         for k in range(done, K):
             blocks[into + k * step + j] = w[first + j * K + k] if j < left else 0
+
+
+# --- the same for matrices: each thread packs the columns that it needs next ---------------------------------------
+
+
+def matrix_product(a, w, transpose: bool, b, y) -> None:
+    """Compute (tile.1) for the rows of a (M, K), w (K, F), or (F, K) with ``transpose``, and b (F,) or None: y (M, F).
+
+    A piece of work is some rows by a block of columns, whose weights stay in the thread's own cache.
+    """
+    (M, K), F = a.shape, y.shape[1]
+    padded = _whole_vectors(F, y.dtype)
+    bias = np.zeros(padded, y.dtype)
+    if b is not None:
+        bias[:F] = b
+    columns = WIDE * BYTES // y.itemsize
+    rows = _evenly(M, _rows_of_work(M, -(-F // columns), get_num_threads()))
+    each = np.arange(rows)
+    panels = empty((get_num_threads(), K * columns), y.dtype)
+    out = y.dtype.type(-np.inf), is_streamed(y)
+    _matrix_products(a.ravel(), w.ravel(), transpose, (M, K, F, rows), each * K, bias, y.ravel(), each * F, out, panels)
+
+
+def _rows_of_work(M: int, blocks: int, threads: int) -> int:
+    """Return how many rows to give to a piece of work, so that the threads have about as much of it."""
+    groups = -(-M // MANY_ROWS)
+    while blocks * groups % threads and blocks * groups < MANY * threads and M // (groups + 1) >= FEW_ROWS:
+        groups += 1
+    return -(-M // groups)
+
+
+@compiled
+def _matrix_products(a, w, transpose, sizes, start, b, y, rows, out, panels):
+    M, K, F, strip = sizes
+    V = width(a)
+    columns, groups = WIDE * V, -(-M // strip)
+    blocks = -(-F // columns)
+    segment, zero = np.zeros(1, np.int64), len(y) // (len(y) + 1)  # a literal 0 would have it compiled twice
+    for work in prange(blocks * groups):
+        f, m = work % blocks * columns, work // blocks * strip
+        panel, wide = panels[get_thread_id()], min(columns, -(-(F - f) // V) * V)
+        _pack_columns(w, zero, K, F, transpose, f, wide, panel, zero)
+        weights = panel, F - f, wide, panel, zero
+        ahead = a, zero, zero
+        _strip_products(
+            a, m * K, start, min(strip, M - m), segment, K, weights, b[f:], zero, wide, out, y, rows, m * F + f, ahead
+        )
+
+
+def transposed(a) -> np.ndarray:
+    """Copy a matrix (M, K) of at least a vector of rows to (K, M)."""
+    turned = empty(a.shape[::-1], a.dtype)
+    _transpose(a.ravel(), *a.shape, turned.ravel())
+    return turned
+
+
+@compiled
+def _transpose(a, M, K, turned):
+    V = width(a)
+    for block in prange(-(-M // V)):
+        m = min(block * V, M - V)  # the last block begins early enough to be full
+        _pack_transposed(a, m * K, K, V, turned, m, M)
 
 
 # --- the tile turned round: its rows are taps, and it walks over positions: (tile.2) -------------------------------
