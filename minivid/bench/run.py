@@ -62,7 +62,8 @@ class Worker:
 
     def ask(self, do: str, **arguments):
         """Send a request and wait for its result."""
-        print(json.dumps({"do": do} | arguments), file=self.process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the missing reply tells with which code
+            print(json.dumps({"do": do} | arguments), file=self.process.stdin, flush=True)
         reply = self._reply()
         if "error" in reply:
             case = f" of {arguments['case']['name']}" if "case" in arguments else ""
@@ -79,7 +80,8 @@ class Worker:
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # a request that it never read
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -50,10 +50,13 @@ def test_worker():
     assert worker.process.returncode == 0
 
 
-def test_a_worker_that_dies_is_reported():
+@pytest.mark.parametrize("ended", [False, True], ids=["while it ends", "after its end"])
+def test_a_worker_that_dies_is_reported(ended):
     with Worker("minivid", threads=1) as worker:
         worker.process.kill()
-        with pytest.raises((RuntimeError, BrokenPipeError)):
+        if ended:
+            worker.process.wait()
+        with pytest.raises(RuntimeError, match="the minivid process of the benchmark ended with code -?[0-9]+"):
             worker.ask("rungs", kind="dense_forward")
 
 
