@@ -30,9 +30,12 @@ def row(
     machine: dict,
     ours: tuple[float, str],
     peer: tuple[float, str] | None = None,
-    tf32: tuple[float, str] | None = None,
+    eased: tuple[float, str] | None = None,
 ) -> dict:
-    """Return the figures of one case: seconds of each side, on a GPU also of PyTorch with TF32, and what they mean."""
+    """Return the figures of one case: seconds of each side and what they mean.
+
+    ``eased`` is PyTorch in a way that targets are not judged by: with memory kept, or on a GPU with TF32.
+    """
     seconds = ours[0]
     least, binds = ideal_seconds(case.flops, case.bytes, machine["flops_per_second"], machine["bytes_per_second"])
     figures = {
@@ -52,8 +55,9 @@ def row(
             "pytorch_layout": peer[1],
             "ratio": _rounded(peer[0] / seconds),
         }
-    if tf32 is not None:
-        figures |= {"tf32_ms": _rounded(1e3 * tf32[0]), "tf32_ratio": _rounded(tf32[0] / seconds)}
+    if eased is not None:
+        way = "tf32" if "gpu" in machine else "kept"
+        figures |= {f"{way}_ms": _rounded(1e3 * eased[0]), f"{way}_ratio": _rounded(eased[0] / seconds)}
     return figures
 
 
@@ -78,8 +82,14 @@ def group_record(group: Group, times: list[list[tuple[float, str]]], machine: di
         "target": group.target,
         "floor": group.floor,
         **verdict,
+        **_kept_mean(rows),
         "rows": rows,
     }
+
+
+def _kept_mean(rows: list[dict]) -> dict[str, float]:
+    ratios = [figures["kept_ratio"] for figures in rows if "kept_ratio" in figures]
+    return {"kept_mean": _rounded(geometric_mean(ratios))} if ratios else {}
 
 
 def _rate(row: dict) -> float:
@@ -134,11 +144,16 @@ def method_of(record: dict) -> str:
             f"minivid runs in a process of its own on {threads} threads, float32, in {rounds} through all shapes, "
             "in each a block of calls after a warm-up. Times are medians over the rounds of the medians of the blocks."
         )
+    fresh = (
+        " PyTorch runs each block in a fresh process, as a program that does nothing else; and a second time with an "
+        "allocator that keeps all memory for the next call (“kept”), which no target is judged by."
+    )
+    kept = any("kept_mean" in group for group in record["groups"])
     return (
         f"minivid and PyTorch run in two processes, {threads} threads each, float32, and take turns: {rounds} "
         "through all shapes, in each a block of calls of the one, then of the other, after a warm-up. Times are "
         "medians over the rounds of the medians of the blocks; PyTorch is timed in each memory layout that suits it, "
-        "and the faster one counts."
+        "and the faster one counts." + (fresh if kept else "")
     )
 
 
@@ -255,22 +270,28 @@ def _ceilings(record: dict) -> dict[str, str]:
 # --- tables: the same cells on the terminal and on a page ---------------------------------------------------------
 
 
+_EASED = {"kept": "kept ms", "tf32": "TF32 ms"}
+
+
 def group_table(group: dict) -> Lines:
     """Return header and rows of a group."""
     rows, neighbours = group["rows"], group["key"] == "neighbours"
-    compared, with_tf32 = any("ratio" in row for row in rows), any("tf32_ms" in row for row in rows)
+    compared = any("ratio" in row for row in rows)
+    eased = [way for way in _EASED if any(f"{way}_ms" in row for row in rows)]
     moved_only = all(row["flops"] == 0 for row in rows)
     rate = "GB/s" if moved_only else "GFLOP/s or GB/s" if any(row["flops"] == 0 for row in rows) else "GFLOP/s"
     header = ["case", "minivid ms"]
     header += ["PyTorch ms", "ratio"] if compared else []
-    header += ["TF32 ms", "ratio"] if with_tf32 else []
+    for way in eased:
+        header += [_EASED[way], "ratio"]
     header += [rate, "of ceiling", "ceiling"]
     header += ["of next door"] if neighbours else []
     lines = [header]
     for row in rows:
         line = [("  " if row["base"] else "") + row["case"], _digits(row["minivid_ms"])]
         line += [_digits(row["pytorch_ms"]), f"{row['ratio']:.2f}"] if compared else []
-        line += [_digits(row["tf32_ms"]), f"{row['tf32_ratio']:.2f}"] if with_tf32 else []
+        for way in eased:
+            line += [_digits(row[f"{way}_ms"]), f"{row[f'{way}_ratio']:.2f}"]
         line += [_digits(_rate(row)), f"{row['share']:.0%}", row["binds"]]
         line += ["" if row["efficiency"] is None else f"{row['efficiency']:.0%}"] if neighbours else []
         lines.append(line)
@@ -281,15 +302,19 @@ def summary_table(record: dict) -> Lines:
     """Return one line per group: geometric mean, worst, target, met or not."""
     groups = [group for group in record["groups"] if group["key"] != "neighbours"]
     compared = any(group["mean"] is not None for group in groups)
+    with_kept = any("kept_mean" in group for group in groups)
     verdict = ["geometric mean", "worst", "target", ""] if compared else []
-    lines = [["group", *verdict, "of ceiling"]]
+    kept = ["kept"] if with_kept else []
+    lines = [["group", *verdict, *kept, "of ceiling"]]
     for group in groups:
         if compared:
             figures = [f"{group['mean']:.2f}", f"{group['worst']:.2f}", f"{group['target']:.1f}"]
             verdict = [*figures, _OUTCOMES[group["met"]]]
+        if with_kept:
+            kept = [f"{group['kept_mean']:.2f}"]
         shares = sorted(row["share"] for row in group["rows"])
         span = f"{shares[0]:.0%}" if len(shares) == 1 else f"{shares[0]:.0%} to {shares[-1]:.0%}"
-        lines.append([group["title"], *verdict, span])
+        lines.append([group["title"], *verdict, *kept, span])
     return lines
 
 
@@ -352,7 +377,7 @@ def print_report(record: dict) -> None:
     from rich.text import Text
 
     terminal = Console(highlight=False)
-    console = terminal if terminal.is_terminal else Console(highlight=False, width=118)
+    console = terminal if terminal.is_terminal else Console(highlight=False, width=122)
 
     def say(text, style="", indent=""):
         lines = textwrap.fill(text, console.width - 1, initial_indent=indent, subsequent_indent=indent)
@@ -386,7 +411,7 @@ def _print_table(console, title: str, lines: Lines) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for k, name in enumerate(lines[0]):
         words = k == 0 or name in ("ceiling", "")
         table.add_column(Text(name), justify="left" if words else "right", no_wrap=True)

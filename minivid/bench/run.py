@@ -20,13 +20,20 @@ from minivid.runs import write_json
 
 __all__ = ["run_bench"]
 
-ROUNDS, QUICK_ROUNDS = 9, 3  # through all cases: a slow minute of the machine spoils one or two rounds of a case
+ROUNDS, QUICK_ROUNDS = 7, 3  # through all cases: a slow minute of the machine spoils one or two rounds of a case
 BLOCK_SECONDS = 0.1
 PAUSE_SECONDS = 0.02  # idle threads of the other side spin for some milliseconds before they sleep
 MEMORY_STEPS, QUICK_MEMORY_STEPS = [20, 220], [2, 6]
 PEAK_STEPS = [5]
 
-SIDES = {"cpu": ("minivid", "torch"), "gpu": ("minivid-gpu", "torch-gpu", "torch-gpu-tf32")}
+SIDES = {
+    "cpu": ("minivid", "torch", "torch-kept") if sys.platform == "linux" else ("minivid", "torch"),
+    "gpu": ("minivid-gpu", "torch-gpu", "torch-gpu-tf32"),
+}
+LADDER_PEERS = {"cpu": ("PyTorch",), "gpu": ("PyTorch", "PyTorch, TF32")}
+
+# glibc gives large arrays back to the system when they are freed, and takes them anew, page by page. Not so with these.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**28)}
 
 ISA_SETTINGS = {
     "native": {},
@@ -46,11 +53,12 @@ class Worker:
     def __init__(self, side: str, threads: int, isa: str = "native"):
         names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         package = str(Path(__file__).parents[2])
+        settings = ISA_SETTINGS[isa] | (KEEP_MEMORY if side.endswith("-kept") else {})
         search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         self.side = side
         self.process = subprocess.Popen(
             [sys.executable, "-m", "minivid.bench.worker", side, str(threads)],
-            env=os.environ | {name: str(threads) for name in names} | ISA_SETTINGS[isa] | {"PYTHONPATH": search},
+            env=os.environ | {name: str(threads) for name in names} | settings | {"PYTHONPATH": search},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -119,7 +127,8 @@ def run_bench(
     page : path, optional
         A Markdown page whose marked tables are replaced, with its JSON file and pictures beside it.
     device : {"cpu", "gpu"}
-        On a GPU, PyTorch is timed with TF32 off and on; there are no pictures, and memory is not measured.
+        On a CPU with Linux, PyTorch is timed as it is and with memory kept for the next call. On a GPU it is timed with
+        TF32 off and on; there are no pictures, and memory is not measured.
 
     Returns
     -------
@@ -281,7 +290,7 @@ def _time_ladder(
     times = {}
     for rung in track(ours.ask("rungs", kind=case.kind), f"Ladder of {operation}"):
         [times[rung]] = interleaved([ours], small if rung == "reference" else case, rounds, rung)
-    for name, peer in zip(("PyTorch", "PyTorch, TF32"), peers, strict=False):
+    for name, peer in zip(LADDER_PEERS[device], peers, strict=False):
         [times[name]] = interleaved([peer], case, rounds)
     return times
 

@@ -3,12 +3,16 @@
 minivid and PyTorch each have a pool of threads, and the idle threads of one pool would take the cores from the other
 in a common process. So each side has a process of its own. A request is one line of JSON with the name of a
 function below under ``"do"`` and its arguments; the reply is one line of JSON.
+
+How long PyTorch takes depends on what its process did before: whether the memory of a large result comes from an
+earlier case or from the system, page by page. So on Linux each of its cases runs in a fresh copy of its process.
 """
 
 import contextlib
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -141,9 +145,63 @@ def _occupied_mb() -> float | None:
     return round(int(found[1]) * 1024 / 1e6, 1)
 
 
+class FreshProcesses:
+    """A side of which each case is prepared and timed in a fresh copy of this process.
+
+    Parameters
+    ----------
+    side : Side
+        Has prepared nothing yet, so that its library has no threads: they would be missing in a copy.
+
+    Examples
+    --------
+    >>> fresh = FreshProcesses(Side("torch", threads=2))  # doctest: +SKIP
+    >>> fresh.answer({"do": "block", "layout": "channels last", "calls": 3})  # doctest: +SKIP
+    {'result': 0.0021}
+    """
+
+    def __init__(self, side: Side):
+        self.side, self.process, self.requests = side, None, None
+
+    def answer(self, request: dict) -> dict:
+        """Do what a request asks for, in a fresh process if it prepares a case."""
+        if request["do"] not in ("prepare", "block"):
+            return answer(self.side, request)
+        if request["do"] == "prepare":
+            self._renew()
+        self.requests.send(request)
+        return self.requests.recv()
+
+    def _renew(self):
+        if self.process is not None:
+            self.requests.close()
+            self.process.join()
+        fork = multiprocessing.get_context("fork")
+        self.requests, theirs = fork.Pipe()
+        self.process = fork.Process(target=_answer_all, args=(self.side, self.requests, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+
+def _answer_all(side: Side, requests, replies):
+    requests.close()  # the copy of what the parent holds: its end must be the end
+    with contextlib.suppress(EOFError):
+        while True:
+            replies.send(answer(side, replies.recv()))
+
+
+def answer(side: Side, request: dict) -> dict:
+    """Call the function of a side that a request names; return its result, or what went wrong."""
+    do, arguments = request["do"], {key: value for key, value in request.items() if key != "do"}
+    try:
+        return {"result": getattr(side, do)(**arguments)}
+    except Exception as error:  # the parent says which case it was
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
 def _side(name: str, threads: int) -> Side:
     if "-gpu" not in name:
-        return Side(name, threads)
+        return Side(name.removesuffix("-kept"), threads)
     from minivid.bench.gpu import GpuSide
 
     return GpuSide(name, threads)
@@ -162,12 +220,10 @@ def serve(name: str, threads: int) -> None:
     except ImportError as error:
         return reply({"missing": str(error)})
     reply({"result": side.about()})
+    fresh = FreshProcesses(side) if side.name == "torch" and sys.platform == "linux" and "-gpu" not in name else None
     for line in sys.stdin:
         request = json.loads(line)
-        try:
-            reply({"result": getattr(side, request.pop("do"))(**request)})
-        except Exception as error:  # the parent says which case it was
-            reply({"error": f"{type(error).__name__}: {error}"})
+        reply(fresh.answer(request) if fresh else answer(side, request))
 
 
 if __name__ == "__main__":

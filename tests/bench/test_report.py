@@ -22,6 +22,7 @@ def test_figures_of_a_row():
     # y 10·10·10 elements of 2·3·3 products: 36 000 operations in 2 µs; at 200 GFLOP/s they take 0.18 µs.
     # x 288, w 180, b 10, y 1000 elements: 5912 bytes at 20 GB/s take 0.2956 µs, which is 14.78 % of 2 µs.
     assert (row["gflops"], row["ratio"], row["binds"], row["share"]) == (18, 2, "memory", 0.1478)
+    assert (row["kept_ms"], row["kept_ratio"]) == (0.003, 1.5)  # PyTorch with memory kept: 3 µs
     [row] = pool["rows"]
     # x 400, y 100 elements and 100 bytes of places: 2100 bytes in 1 µs, 10.5 % of 20 GB/s
     assert (row["gbytes"], row["ratio"], row["share"]) == (2.1, 0.5, 0.105)
@@ -124,11 +125,21 @@ def test_without_the_peer(capsys):
 
 def test_markdown_table():
     assert report.markdown_blocks(a_record())["maxpool"] == (
-        "| case | minivid ms | PyTorch ms | ratio | GB/s | of ceiling | ceiling |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-        "| 1×10×10×4, 2×2 | 0.001 | 0.0005 | 0.50 | 2.1 | 10% | memory |\n\n"
+        "| case | minivid ms | PyTorch ms | ratio | kept ms | ratio | GB/s | of ceiling | ceiling |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| 1×10×10×4, 2×2 | 0.001 | 0.0005 | 0.50 | 0.00025 | 0.25 | 2.1 | 10% | memory |\n\n"
         "0.50 times as fast as PyTorch; target 5.0: missed."
     )
+
+
+def test_summary_shows_what_kept_memory_gives_without_judging_by_it():
+    record = a_record()
+    record["groups"].insert(0, record["groups"][0])
+    assert report.summary_table(record)[:2] == [
+        ["group", "geometric mean", "worst", "target", "", "kept", "of ceiling"],
+        ["Convolution", "2.00", "2.00", "1.5", "met", "1.50", "15%"],
+    ]
+    assert "keeps all memory" in report.method_of(record)
 
 
 def test_markdown_table_of_a_gpu():

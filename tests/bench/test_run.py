@@ -56,8 +56,47 @@ def test_a_worker_that_dies_is_reported(ended):
         worker.process.kill()
         if ended:
             worker.process.wait()
-        with pytest.raises(RuntimeError, match="the minivid process of the benchmark ended with code -?[0-9]+"):
+        with pytest.raises(RuntimeError, match=r"the minivid process of the benchmark ended with code -?\d+"):
             worker.ask("rungs", kind="dense_forward")
+
+
+FRESH_PROCESSES = """
+import os
+from minivid.bench.worker import FreshProcesses
+
+class Side:
+    def prepare(self, case):
+        self.case = case
+        return os.getpid()
+
+    def block(self):
+        return os.getpid(), self.case
+
+    def about(self):
+        return os.getpid()
+
+fresh = FreshProcesses(Side())
+first = fresh.answer({"do": "prepare", "case": 1})["result"]
+assert fresh.answer({"do": "block"})["result"] == (first, 1)
+second = fresh.answer({"do": "prepare", "case": 2})["result"]
+assert fresh.answer({"do": "block"})["result"] == (second, 2)
+assert fresh.answer({"do": "block"})["result"] == (second, 2)
+assert fresh.answer({"do": "about"})["result"] == os.getpid()
+assert len({first, second, os.getpid()}) == 3
+assert fresh.answer({"do": "prepare", "shape": 3})["error"].startswith("TypeError: ")
+assert fresh.answer({"do": "block"})["error"].startswith("AttributeError: ")
+assert fresh.answer({"do": "prepare", "case": 4})["result"] not in (first, second, os.getpid())
+try:
+    os.kill(first, 0)
+except ProcessLookupError:
+    print("good")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cases get fresh processes on Linux only")
+def test_each_case_of_a_side_can_have_a_fresh_process():
+    done = subprocess.run([sys.executable, "-c", FRESH_PROCESSES], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("good\n", "")
 
 
 def test_the_forced_rung_is_what_runs(monkeypatch):
