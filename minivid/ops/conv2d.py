@@ -27,7 +27,14 @@ from minivid.jit import PIECES, compiled
 from minivid.memory import empty
 from minivid.ops import winograd
 from minivid.ops.matmul import sum_of_parts, sums_of_columns, terms_of_a_part
-from minivid.ops.tile import Grid, column_sums, gather_product, gather_product_transposed, packed
+from minivid.ops.tile import (
+    Grid,
+    column_sums,
+    gather_product,
+    gather_product_transposed,
+    packed,
+    product_transposed,
+)
 from minivid.ops.window import Padding, Window, window_of
 
 __all__ = ["conv2d_backward", "conv2d_backward_input", "conv2d_backward_weights", "conv2d_forward"]
@@ -347,7 +354,11 @@ def conv2d_backward_weights_tiled(dy, x, w_shape, strides=1, padding="valid", di
     _check_dy(dy, x.shape, w_shape, win)
     dtype = np.result_type(dy, x)
     dy = np.ascontiguousarray(dy, dtype=dtype).reshape(-1, w_shape[3])
-    dw = gather_product_transposed(np.ascontiguousarray(x, dtype=dtype), *_windows(x.shape, win), dy)
+    x = np.ascontiguousarray(x, dtype=dtype)
+    if win.KH == win.KW == win.SH == win.SW == 1 and dy.shape[0] == x[..., 0].size:  # each window is one pixel
+        dw = product_transposed(x.reshape(-1, x.shape[3]), dy)
+    else:
+        dw = gather_product_transposed(x, *_windows(x.shape, win), dy)
     return dw.reshape(w_shape), column_sums(dy)  # (conv2d.3), (conv2d.4)
 
 

@@ -17,7 +17,7 @@ from minivid.backend import Op, xp_of
 from minivid.cuda import aligned, blocks, constants, launch
 from minivid.jit import compiled
 from minivid.memory import empty
-from minivid.ops.tile import gather_product_transposed, matrix_product, rows_of, transposed
+from minivid.ops.tile import gather_product_transposed, matrix_product, product_transposed, rows_of, transposed
 
 __all__ = ["matmul"]
 
@@ -130,7 +130,7 @@ def matmul_plus(a, b, bias, transpose_a=False, transpose_b=False):
         b = np.ascontiguousarray(b, dtype=dtype)
         if _LEAST <= K <= min(_LONG, M * N // 10):  # transposing is little work beside the product
             return _product(transposed(rows), b, False, bias)
-        return _plus(gather_product_transposed(rows, rows_of(*rows.shape), np.arange(M), 1, b), bias)
+        return _plus(product_transposed(rows, b), bias)
     a = np.ascontiguousarray(a, dtype=dtype)
     if K > _LONG and not transpose_b:
         # As transpose_a, with rows and columns of a exchanged: b is read where it lies, and some rows of it at a time.

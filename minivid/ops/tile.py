@@ -50,7 +50,8 @@ from minivid.simd import (
 ROWS = 8 if REGISTERS == 32 else 6  # positions per tile of 2 vectors
 WIDE = 4 if REGISTERS == 32 else 2  # vectors of a block of weights, and of a wide tile
 WIDE_ROWS = 6  # positions of a wide tile
-NEIGHBOURS = tuple(range(ROWS))
+TURNED_ROWS = 6  # taps of a tile of (tile.2)
+NEIGHBOURS = tuple(range(TURNED_ROWS))
 STRIP = 192  # positions, more or less, that share a piece of work: their inputs stay in the cache
 LONG_STRIP = 264  # of (tile.2), whose sums go to memory and back for each strip
 TAPS = 576  # taps, at most, of a piece of work of (tile.2)
@@ -141,8 +142,10 @@ def _evenly(count: int, most: int) -> int:
     return -(-count // max(1, parts))
 
 
-def _segments(tap: np.ndarray) -> tuple[np.ndarray, int]:
+@lru_cache(maxsize=64)
+def _segments(taps: bytes) -> tuple[np.ndarray, int]:
     """Cut the taps into runs of neighbours, all of one length; return where they begin, and that length."""
+    tap = np.frombuffer(taps, np.int64)
     breaks = np.flatnonzero(np.diff(tap) != 1) + 1
     run = int(np.gcd.reduce(breaks, initial=len(tap)))
     return np.ascontiguousarray(tap[:: run or 1]), run
@@ -175,7 +178,7 @@ def gather_product(
     F, strips = w.columns, _strips(grid, window_rows, STRIP, get_num_threads())
     into = into or (0, grid.OH * grid.OW * F, grid.OW * F, F)
     rows = _places(strips.images, strips.rows, grid.OW, into)
-    segment, run = _segments(tap)
+    segment, run = _segments(tap.astype(np.int64).tobytes())
     few = _few(w, segment, run)
     whole = _whole(F - few.columns, BYTES // y.itemsize) * y.itemsize // BYTES  # vectors of columns
     vectors = WIDE if strips.count * whole >= WIDE * get_num_threads() else 2  # so that there is work for all threads
@@ -256,18 +259,12 @@ def _products(x, grid, sizes, start, segment, run, weights, b, y, rows, out, scr
             _frame(x, grid, n, i, framed)
         first = (n * grid.H + i * grid.SH) * grid.W * grid.C
         begin = 0 if len(framed) else first  # a literal 0 below would have everything compiled twice
-        # Each tile asks for a part of the next strip's inputs, so that they are in the cache by then.
-        size = M * grid.SH * grid.SW * grid.C
-        pace = size // (blocks * (M // ROWS + 1)) + 1
         for block in range(split * blocks // splits, (split + 1) * blocks // splits):
             f = block * columns
-            ahead = x, first + size + block * (M // ROWS + 1) * pace, pace
             if len(framed):
-                _strip_products(
-                    framed, begin, start, M, segment, run, weights, b, f, columns, out, y, rows, place, ahead
-                )
+                _strip_products(framed, begin, start, M, segment, run, weights, b, f, columns, out, y, rows, place)
             else:
-                _strip_products(x, begin, start, M, segment, run, weights, b, f, columns, out, y, rows, place, ahead)
+                _strip_products(x, begin, start, M, segment, run, weights, b, f, columns, out, y, rows, place)
 
 
 @inner
@@ -296,7 +293,7 @@ def _frame(x, grid, n, i, framed):
 
 
 @inner
-def _strip_products(x, first, start, M, segment, run, weights, b, f, columns, out, y, rows, place, ahead):
+def _strip_products(x, first, start, M, segment, run, weights, b, f, columns, out, y, rows, place):
     """Compute the columns from f on of a strip: in wide tiles if they are as many vectors, or two vectors at a time."""
     w, F, padded, few_rows, few = weights
     V = width(x)
@@ -304,18 +301,18 @@ def _strip_products(x, first, start, M, segment, run, weights, b, f, columns, ou
     if f >= end:
         _strip_inner_products(x, first, start, M, segment, run, few_rows, b, F - few, few, out, y, rows, place)
     elif WIDE == 4 and end - f > 3 * V:
-        _wide_tiles(x, first, start, M, segment, run, w, padded, b, f, end, out, y, rows, place, ahead)
+        _wide_tiles(x, first, start, M, segment, run, w, padded, b, f, end, out, y, rows, place)
     else:
         for pair in range(f, end, 2 * V):
             if end - pair > V:
-                _tiles(x, first, start, M, segment, run, w, padded, b, pair, end, out, y, rows, place, ahead)
+                _tiles(x, first, start, M, segment, run, w, padded, b, pair, end, out, y, rows, place)
             else:
-                _narrow_tiles(x, first, start, M, segment, run, w, padded, b, pair, end, out, y, rows, place, ahead)
+                _narrow_tiles(x, first, start, M, segment, run, w, padded, b, pair, end, out, y, rows, place)
 
 
 def _tiler(size, vectors):
     @inner
-    def tiles(x, first, start, M, segment, run, w, padded, b, f, F, out, y, rows, place, ahead):
+    def tiles(x, first, start, M, segment, run, w, padded, b, f, F, out, y, rows, place):
         """Compute up to so many vectors of columns from f on, for the positions of a strip."""
         for m in range(M if size > M else 0):
             offsets, into = entries(start, m, 1), entries(rows, m, 1)
@@ -324,7 +321,6 @@ def _tiler(size, vectors):
             # The last tile begins early enough to be full: what it shares with the one before comes out equal.
             at = min(m, M - size)
             offsets, into = entries(start, at, size), entries(rows, at, size)
-            prefetch(ahead[0], ahead[1] + m // size * ahead[2], ahead[2])
             _tile(x, offsets, first, segment, run, w, padded, b, f, F, vectors, out, y, into, place)
 
     return tiles
@@ -524,11 +520,8 @@ def _matrix_products(a, w, transpose, sizes, start, b, y, rows, out, panels):
         f, m = work % blocks * columns, work // blocks * strip
         panel, wide = panels[get_thread_id()], min(columns, -(-(F - f) // V) * V)
         _pack_columns(w, zero, K, F, transpose, f, wide, panel, zero)
-        weights = panel, F - f, wide, panel, zero
-        ahead = a, zero, zero
-        _strip_products(
-            a, m * K, start, min(strip, M - m), segment, K, weights, b[f:], zero, wide, out, y, rows, m * F + f, ahead
-        )
+        weights, count = (panel, F - f, wide, panel, zero), min(strip, M - m)
+        _strip_products(a, m * K, start, count, segment, K, weights, b[f:], zero, wide, out, y, rows, m * F + f)
 
 
 def transposed(a) -> np.ndarray:
@@ -554,9 +547,9 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     F, K = dy.shape[1], len(tap)
     if grid.positions == 0 or K == 0:
         return np.zeros((K, F), dy.dtype)
-    in_place = F * dy.itemsize in (BYTES, 2 * BYTES, 4 * BYTES)  # rows of dy that the first cache holds as they are
+    in_place = _is_block(dy)
     strips = _strips(grid, window_rows, STRIP if in_place else LONG_STRIP)
-    rows = -(-K // ROWS) * ROWS  # the last tile repeats the last tap; its extra rows are cut off
+    rows = _whole(K, TURNED_ROWS)  # the last tile repeats the last tap; its extra rows are cut off
     tap = np.concatenate([tap, np.repeat(tap[-1:], rows - K)])
     # Partial sums or one: by the shapes alone, so that the bits do not depend on the threads.
     pieces = min(PIECES, PARTIAL_SUMS // (rows * F)) if strips.count >= PIECES else 1
@@ -564,25 +557,35 @@ def gather_product_transposed(x, grid: Grid, tap, window_rows: int, dy) -> np.nd
     works = -(-get_num_threads() // pieces)  # groups of taps, so that there is work for all threads
     while pieces * works % get_num_threads():
         works += 1
-    taps = min(TAPS, -(-rows // works // ROWS) * ROWS)
+    taps = min(TAPS, -(-rows // works // TURNED_ROWS) * TURNED_ROWS)
     partial = empty((pieces, rows, F), dy.dtype)
     scratch = empty((get_num_threads(), strips.size if grid.is_framed else 0), dy.dtype)
-    dy_blocks = empty((get_num_threads(), len(strips.start) * 2 * BYTES // dy.itemsize), dy.dtype)
+    dy_blocks = empty((get_num_threads(), len(strips.start) * WIDE * BYTES // dy.itemsize), dy.dtype)
     sizes = (strips.images, strips.rows, strips.count, pieces, taps, in_place)
     # Panels of inputs: tile by tile, position by position, so that the loop reads them as one stream.
     positions, panelled = len(strips.start), F * dy.itemsize > MANY * 2 * BYTES
     panels = empty((get_num_threads(), taps * positions + BYTES if panelled else 0), dy.dtype)
-    panel_start, panel_tap = (
-        np.arange(positions) * ROWS,
-        np.arange(rows) // ROWS * positions * ROWS + np.arange(rows) % ROWS,
-    )
-    tables = strips.start, tap, panel_start, panel_tap, np.arange(ROWS) * F
+    panel_start = np.arange(positions) * TURNED_ROWS
+    panel_tap = np.arange(rows) // TURNED_ROWS * positions * TURNED_ROWS + np.arange(rows) % TURNED_ROWS
+    tables = strips.start, tap, panel_start, panel_tap, np.arange(TURNED_ROWS) * F
     _products_transposed(x.ravel(), grid, sizes, tables, dy.ravel(), F, partial.ravel(), scratch, dy_blocks, panels)
     if partial.shape == (1, K, F):
         return partial[0]
     z = empty((K, F), dy.dtype)
     _add_partial(partial, z)
     return z
+
+
+def product_transposed(x, dy) -> np.ndarray:
+    """Compute (tile.2) for matrices: x (M, K), dy (M, F) -> z = xᵀ dy (K, F)."""
+    if _is_block(x) and not _is_block(dy):  # (dyᵀ x)ᵀ reads both where they lie
+        return np.ascontiguousarray(product_transposed(dy, x).T)
+    return gather_product_transposed(x, rows_of(*x.shape), np.arange(x.shape[1]), 1, dy)
+
+
+def _is_block(x) -> bool:
+    """Whether the rows of a matrix are a block of vectors, which a strip can be read from where it lies."""
+    return x.shape[1] * x.itemsize in (BYTES, 2 * BYTES, 4 * BYTES)
 
 
 @compiled
@@ -607,26 +610,22 @@ def _products_transposed(x, grid, sizes, tables, dy, F, z, scratch, dy_blocks, p
                 _copy_panels(framed, first, start, M, tap, k0, k1, panel)
             elif len(panel):
                 _copy_panels(x, first, start, M, tap, k0, k1, panel)
-            for f in range(0, F, 2 * V):
-                row = (n * grid.OH + i) * grid.OW
+            for f in range(0, F, WIDE * V):
+                row, columns = (n * grid.OH + i) * grid.OW, min(WIDE, -(-(F - f) // V)) * V
                 if in_place:  # each tile asks for a part of the next strip
                     block, step = dy[row * F + f : (row + M) * F], F
-                    ahead = dy, (row + M) * F, M * F * ROWS // (k1 - k0) + 1 if f == 0 else 0
+                    ahead = dy, (row + M) * F, M * F * TURNED_ROWS // (k1 - k0) + 1 if f == 0 else 0
                 else:
-                    block, step, ahead = dy_blocks[thread], 2 * V if F - f > V else V, (dy, 0, 0)
+                    block, step, ahead = dy_blocks[thread], columns, (dy, 0, 0)
                     _copy_block(dy, F, row, M, f, step, block)
-                into = piece * K * F + f
+                into, of_dy = piece * K * F + f, (block, step, columns, f)
                 if len(panel):
                     at = -k0 * len(start)
-                    _strip_transposed(
-                        panel, at, panel_start, M, panel_tap, k0, k1, block, step, f, F, steps, z, into, anew, ahead
-                    )
+                    _strip_turned(panel, at, panel_start, M, panel_tap, k0, k1, of_dy, F, steps, z, into, anew, ahead)
                 elif len(framed):
-                    _strip_transposed(
-                        framed, first, start, M, tap, k0, k1, block, step, f, F, steps, z, into, anew, ahead
-                    )
+                    _strip_turned(framed, first, start, M, tap, k0, k1, of_dy, F, steps, z, into, anew, ahead)
                 else:
-                    _strip_transposed(x, first, start, M, tap, k0, k1, block, step, f, F, steps, z, into, anew, ahead)
+                    _strip_turned(x, first, start, M, tap, k0, k1, of_dy, F, steps, z, into, anew, ahead)
 
 
 @inner
@@ -646,60 +645,81 @@ def _copy_block(dy, F, first, M, f, step, block):
 
 @inner
 def _copy_panels(x, first, start, M, tap, k0, k1, panels):
-    """Copy the inputs at the taps k0..k1, of each position of a strip: a panel (positions, ROWS) for each tile."""
+    """Copy the inputs at the taps k0..k1, of each position of a strip: (positions, TURNED_ROWS) for each tile."""
     V = width(x)
-    reach = -(-ROWS // V) * V
-    for k in range(k0, k1, ROWS):
-        taps, into = entries(tap, k, ROWS), (k - k0) * len(start)
+    reach = -(-TURNED_ROWS // V) * V
+    for k in range(k0, k1, TURNED_ROWS):
+        taps, into = entries(tap, k, TURNED_ROWS), (k - k0) * len(start)
         for m in range(M):
             begin = first + start[m]
             if _are_neighbours(taps) and begin + taps[0] + reach <= len(x):
                 for r in range(0, reach, V):  # what it writes beyond the row, the next row replaces
                     store(panels, into + r, load(x, begin + taps[0] + r))
             else:
-                for r in range(ROWS):
+                for r in range(TURNED_ROWS):
                     panels[into + r] = x[begin + taps[r]]
-            into += ROWS
+            into += TURNED_ROWS
 
 
 @inner(forceinline=True)
 def _are_neighbours(taps):
     """Whether taps follow one another. They grow, but for the last, which may be repeated."""
-    return taps[ROWS - 1] == taps[0] + ROWS - 1 and taps[ROWS - 1] != taps[ROWS - 2]
+    last = taps[TURNED_ROWS - 1]
+    return last == taps[0] + TURNED_ROWS - 1 and last != taps[TURNED_ROWS - 2]
 
 
 @inner
-def _strip_transposed(x, first, start, M, tap, k0, k1, dy, step, f, F, steps, z, into, anew, ahead):
-    """Add the positions of a strip to the taps k0..k1, up to 2 vectors of columns: (tile.2)."""
-    V, left, row_starts = width(x), F - f, entries(steps, 0, ROWS)
-    for k in range(k0, k1, ROWS):
-        at, taps = into + k * F, entries(tap, k, ROWS)
-        prefetch(ahead[0], ahead[1] + (k - k0) // ROWS * ahead[2], ahead[2])
-        if not anew:
-            for r in range(ROWS, 2 * ROWS):  # of the next tile: rows far apart, which a core does not guess
-                prefetch(z, at + r * F, 2 * V)
-        if left >= 2 * V:
-            wide = tile_full(x, ROWS, 2, 0) if anew else tile_load(z, at, F, ROWS, 2)
-            tile_store(z, at, F, _summed_transposed(wide, x, first, start, M, taps, dy, step))
-        elif left > V:
-            wide = tile_full(x, ROWS, 2, 0) if anew else tile_load_part(z, at, F, ROWS, 2, left)
-            wide = _summed_transposed(wide, x, first, start, M, taps, dy, step)
-            tile_scatter(z, row_starts, at, wide, left)
-        else:
-            narrow = tile_full(x, ROWS, 1, 0) if anew else tile_load_part(z, at, F, ROWS, 1, left)
-            narrow = _summed_transposed(narrow, x, first, start, M, taps, dy, step)
-            tile_scatter(z, row_starts, at, narrow, left)
+def _strip_turned(x, first, start, M, tap, k0, k1, of_dy, F, steps, z, into, anew, ahead):
+    """Add the positions of a strip to the taps k0..k1, for the vectors of columns of a block: (tile.2)."""
+    dy, step, columns, f = of_dy
+    V = width(x)
+    if WIDE == 4 and columns > 3 * V:
+        _wide_turned(x, first, start, M, tap, k0, k1, dy, 0, step, F - f, F, steps, z, into, anew, ahead)
+    else:
+        for q in range(0, columns, 2 * V):
+            left = F - f - q
+            if columns - q > V:
+                _turned(x, first, start, M, tap, k0, k1, dy, q, step, left, F, steps, z, into + q, anew, ahead)
+            else:
+                _narrow_turned(x, first, start, M, tap, k0, k1, dy, q, step, left, F, steps, z, into + q, anew, ahead)
+
+
+def _turned_tiler(vectors):
+    @inner
+    def tiles(x, first, start, M, tap, k0, k1, dy, q, step, left, F, steps, z, into, anew, ahead):
+        """Add up to so many vectors of columns, in dy from number q on; so many columns are ``left`` in z."""
+        row_starts = entries(steps, 0, TURNED_ROWS)
+        for k in range(k0, k1, TURNED_ROWS):
+            at, taps = into + k * F, entries(tap, k, TURNED_ROWS)
+            prefetch(ahead[0], ahead[1] + (k - k0) // TURNED_ROWS * ahead[2], ahead[2])
+            if not anew:
+                for r in range(TURNED_ROWS, 2 * TURNED_ROWS):  # of the next tile: rows that a core does not guess
+                    prefetch(z, at + r * F, vectors * width(x))
+            if vectors > 1 and left >= vectors * width(x):
+                sums = tile_full(x, TURNED_ROWS, vectors, 0) if anew else tile_load(z, at, F, TURNED_ROWS, vectors)
+                tile_store(z, at, F, _summed_transposed(sums, x, first, start, M, taps, dy, q, step))
+            else:
+                sums = tile_full(x, TURNED_ROWS, vectors, 0)
+                if not anew:
+                    sums = tile_load_part(z, at, F, TURNED_ROWS, vectors, left)
+                sums = _summed_transposed(sums, x, first, start, M, taps, dy, q, step)
+                tile_scatter(z, row_starts, at, sums, left)
+
+    return tiles
 
 
 @inner(forceinline=True)
-def _summed_transposed(sums, x, first, start, M, taps, dy, step):
+def _summed_transposed(sums, x, first, start, M, taps, dy, q, step):
     if _are_neighbours(taps):  # constants in place of the taps leave more registers
         for m in range(M):
-            sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step)  # (tile.2)
+            sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step + q)
     else:
         for m in range(M):
-            sums = add_outer(sums, x, taps, first + entries(start, m, 1)[0], dy, m * step)  # (tile.2)
+            sums = add_outer(sums, x, taps, first + entries(start, m, 1)[0], dy, m * step + q)  # (tile.2)
     return sums
+
+
+_wide_turned, _turned, _narrow_turned = _turned_tiler(WIDE), _turned_tiler(2), _turned_tiler(1)
 
 
 @compiled

@@ -92,7 +92,11 @@ def test_blocks_meet_without_gaps(name, shape, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("transpose_a", "transpose_b"), TRANSPOSES)
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (7, 3, 5), (1, 300, 40), (33, 5, 129), (64, 17, 96), (65, 130, 40), (200, 30, 1), (3, 1100, 5)]
+    "shape",
+    [
+        *[(1, 1, 1), (7, 3, 5), (1, 300, 40), (33, 5, 129), (64, 17, 96), (65, 130, 40), (200, 30, 1), (3, 1100, 5)],
+        *[(20, 4100, 30), (64, 4100, 40)],  # long sums
+    ],
 )
 def test_the_tile_takes_any_shape(shape, transpose_a, transpose_b, dtype, monkeypatch):
     """Small matrices go to the plain loops by default."""

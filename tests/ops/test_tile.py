@@ -4,7 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivid.ops import tile
-from minivid.ops.tile import Grid, column_sums, few_columns, gather_product, gather_product_transposed, packed, rows_of
+from minivid.ops.tile import (
+    Grid,
+    column_sums,
+    few_columns,
+    gather_product,
+    gather_product_transposed,
+    matrix_product,
+    packed,
+    product_transposed,
+    rows_of,
+    transposed,
+)
 from tests.numerics import DTYPES, assert_close, assert_same_bits, normal
 from tests.strategies import seeds
 
@@ -80,6 +91,75 @@ def test_columns_of_wide_tiles_and_of_what_is_left(dtype, F, M):
         assert_close(y, x.astype(np.float64) @ w + b, terms=K + 1, dtype=dtype)
 
 
+@pytest.mark.parametrize("M", [1, 7, 300])
+@pytest.mark.parametrize("F", [1, 16, 31, 33, 48, 63, 64, 65, 97, 128, 144, 200])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_of_turned_tiles_and_of_what_is_left(dtype, F, M):
+    rng = np.random.default_rng(0)
+    for K in (1, 6, 13):  # a tile has 6 taps
+        x, dy = normal(rng, M, K, dtype=dtype), normal(rng, M, F, dtype=dtype)
+        z = gather_product_transposed(x, rows_of(M, K), np.arange(K), 1, dy)
+        assert_close(z, x.astype(np.float64).T @ dy, terms=M, dtype=dtype)
+
+
+@pytest.mark.parametrize(("K", "F"), [(64, 70), (32, 300), (16, 5), (5, 16), (64, 64), (7, 9)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transposed_product_of_matrices(dtype, K, F):
+    rng = np.random.default_rng(0)
+    x, dy = normal(rng, 333, K, dtype=dtype), normal(rng, 333, F, dtype=dtype)
+    z = product_transposed(x, dy)
+    assert z.flags.c_contiguous
+    assert_close(z, x.astype(np.float64).T @ dy, terms=333, dtype=dtype)
+
+
+def matrices(rng, M, K, F, transpose, dtype):
+    """Draw the operands of a product and return its value in float64, too."""
+    a, w, b = normal(rng, M, K, dtype=dtype), normal(rng, K, F, dtype=dtype), normal(rng, F, dtype=dtype)
+    expected = a.astype(np.float64) @ w.astype(np.float64)
+    return a, np.ascontiguousarray(w.T) if transpose else w, b, expected
+
+
+@pytest.mark.parametrize("M", [1, 5, 6, 50])
+@pytest.mark.parametrize("F", [1, 15, 16, 33, 48, 64, 65, 130, 200])
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_product_of_matrices(dtype, transpose, F, M):
+    rng = np.random.default_rng(0)
+    for K in (1, 16, 21):  # less than a vector, whole ones, and some left
+        a, w, b, expected = matrices(rng, M, K, F, transpose, dtype)
+        y = np.full((M, F), np.nan, dtype)
+        matrix_product(a, w, transpose, None, y)
+        assert_close(y, expected, terms=K, dtype=dtype)
+        matrix_product(a, w, transpose, b, y)
+        assert_close(y, expected + b, terms=K + 1, dtype=dtype)
+
+
+@pytest.mark.parametrize("M", [40, 41, 100])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_product_of_matrices_by_groups_of_rows(transpose, M, monkeypatch):
+    monkeypatch.setattr(tile, "MANY_ROWS", 20)
+    a, w, b, expected = matrices(np.random.default_rng(0), M, 30, 70, transpose, np.float64)
+    y = np.full((M, 70), np.nan)
+    matrix_product(a, w, transpose, b, y)
+    assert_close(y, expected + b, terms=31)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("blocks", [1, 2, 7])
+@pytest.mark.parametrize("M", [1, 8, 33, 300, 10_000])
+def test_every_row_is_part_of_some_work(M, blocks, threads):
+    rows = tile._rows_of_work(M, blocks, threads)
+    assert 1 <= rows <= tile.MANY_ROWS
+    assert rows == M or rows >= tile.FEW_ROWS
+
+
+@pytest.mark.parametrize("shape", [(16, 1), (17, 5), (40, 33), (64, 64), (200, 16)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transposed(dtype, shape):
+    a = normal(np.random.default_rng(0), *shape, dtype=dtype)
+    np.testing.assert_array_equal(transposed(a), a.T)
+
+
 @pytest.mark.parametrize("M", [3, 50])
 @pytest.mark.parametrize("F", [1, 2, 3, 18, 36, 49, 53])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -120,8 +200,19 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     x, w, dy = normal(rng, 500, 20), normal(rng, 20, 200), normal(rng, 500, 70)
     images, grid = normal(rng, 9, 20, 20, 3), Grid(9, 20, 20, 3, 20, 20, 1, 1, 0, 0, 1, 1)
     tap, d_images = np.arange(9), normal(rng, grid.positions, 33)
+
+    def of_matrices(w, transpose):
+        y = np.empty((500, 200))
+        matrix_product(x, w, transpose, None, y)
+        return y
+
     assert_same_bits(
         lambda: [
+            of_matrices(w, False),
+            of_matrices(w.reshape(200, 20), True),
+            transposed(x),
+            product_transposed(x, dy),
+            product_transposed(dy[:, :32], x),
             product(x, rows_of(500, 20), np.arange(20), 1, w),
             product(images, grid, tap, 1, w[:9]),
             gather_product_transposed(x, rows_of(500, 20), np.arange(20), 1, dy),
