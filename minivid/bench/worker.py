@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import platform
 import re
+import signal
 import statistics
 import sys
 import time
@@ -209,6 +210,7 @@ def _side(name: str, threads: int) -> Side:
 
 def serve(name: str, threads: int) -> None:
     """Answer requests on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the input
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not get among the replies
 

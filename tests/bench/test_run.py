@@ -1,6 +1,7 @@
 """The benchmark itself, on shapes so small that its times mean nothing."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -58,6 +59,14 @@ def test_a_worker_that_dies_is_reported(ended):
             worker.process.wait()
         with pytest.raises(RuntimeError, match=r"the minivid process of the benchmark ended with code -?\d+"):
             worker.ask("rungs", kind="dense_forward")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT of another process there")
+def test_ctrl_c_is_left_to_the_parent():
+    with Worker("minivid", threads=1) as worker:
+        worker.process.send_signal(signal.SIGINT)
+        assert "reference" in worker.ask("rungs", kind="dense_forward")
+    assert worker.process.returncode == 0
 
 
 FRESH_PROCESSES = """
