@@ -672,22 +672,22 @@ def _are_neighbours(taps):
 def _strip_turned(x, first, start, M, tap, k0, k1, of_dy, F, steps, z, into, anew, ahead):
     """Add the positions of a strip to the taps k0..k1, for the vectors of columns of a block: (tile.2)."""
     dy, step, columns, f = of_dy
-    V = width(x)
+    V, left = width(x), F - f
     if WIDE == 4 and columns > 3 * V:
-        _wide_turned(x, first, start, M, tap, k0, k1, dy, 0, step, F - f, F, steps, z, into, anew, ahead)
+        _wide_turned(x, first, start, M, tap, k0, k1, dy, step, left, F, steps, z, into, anew, ahead)
+    elif columns > V:
+        _turned(x, first, start, M, tap, k0, k1, dy, step, left, F, steps, z, into, anew, ahead)
+        if WIDE == 4 and columns > 2 * V:
+            at, last = into + 2 * V, dy[2 * V :]
+            _narrow_turned(x, first, start, M, tap, k0, k1, last, step, left - 2 * V, F, steps, z, at, anew, ahead)
     else:
-        for q in range(0, columns, 2 * V):
-            left = F - f - q
-            if columns - q > V:
-                _turned(x, first, start, M, tap, k0, k1, dy, q, step, left, F, steps, z, into + q, anew, ahead)
-            else:
-                _narrow_turned(x, first, start, M, tap, k0, k1, dy, q, step, left, F, steps, z, into + q, anew, ahead)
+        _narrow_turned(x, first, start, M, tap, k0, k1, dy, step, left, F, steps, z, into, anew, ahead)
 
 
 def _turned_tiler(vectors):
     @inner
-    def tiles(x, first, start, M, tap, k0, k1, dy, q, step, left, F, steps, z, into, anew, ahead):
-        """Add up to so many vectors of columns, in dy from number q on; so many columns are ``left`` in z."""
+    def tiles(x, first, start, M, tap, k0, k1, dy, step, left, F, steps, z, into, anew, ahead):
+        """Add up to so many vectors of columns, those that dy begins with; so many columns are ``left`` in z."""
         row_starts = entries(steps, 0, TURNED_ROWS)
         for k in range(k0, k1, TURNED_ROWS):
             at, taps = into + k * F, entries(tap, k, TURNED_ROWS)
@@ -697,25 +697,25 @@ def _turned_tiler(vectors):
                     prefetch(z, at + r * F, vectors * width(x))
             if vectors > 1 and left >= vectors * width(x):
                 sums = tile_full(x, TURNED_ROWS, vectors, 0) if anew else tile_load(z, at, F, TURNED_ROWS, vectors)
-                tile_store(z, at, F, _summed_transposed(sums, x, first, start, M, taps, dy, q, step))
+                tile_store(z, at, F, _summed_transposed(sums, x, first, start, M, taps, dy, step))
             else:
                 sums = tile_full(x, TURNED_ROWS, vectors, 0)
                 if not anew:
                     sums = tile_load_part(z, at, F, TURNED_ROWS, vectors, left)
-                sums = _summed_transposed(sums, x, first, start, M, taps, dy, q, step)
+                sums = _summed_transposed(sums, x, first, start, M, taps, dy, step)
                 tile_scatter(z, row_starts, at, sums, left)
 
     return tiles
 
 
 @inner(forceinline=True)
-def _summed_transposed(sums, x, first, start, M, taps, dy, q, step):
+def _summed_transposed(sums, x, first, start, M, taps, dy, step):
     if _are_neighbours(taps):  # constants in place of the taps leave more registers
         for m in range(M):
-            sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step + q)
+            sums = add_outer(sums, x, NEIGHBOURS, first + taps[0] + entries(start, m, 1)[0], dy, m * step)  # (tile.2)
     else:
         for m in range(M):
-            sums = add_outer(sums, x, taps, first + entries(start, m, 1)[0], dy, m * step + q)  # (tile.2)
+            sums = add_outer(sums, x, taps, first + entries(start, m, 1)[0], dy, m * step)  # (tile.2)
     return sums
 
 
